@@ -1,0 +1,72 @@
+"""The one label map of the project, and the only place where labels are translated.
+
+Sources disagree: ACDC writes 1 = RV, 2 = myocardium, 3 = LV; M&Ms writes 1 = LV, 2 = myocardium, 3 = RV.
+Everything past a reader uses the values below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cmrsynth.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+BACKGROUND, LV, MYO, RV = 0, 1, 2, 3
+LABEL_NAMES = ("background", "lv_cavity", "lv_myocardium", "rv_cavity")
+NUM_LABELS = len(LABEL_NAMES)
+FOREGROUND = (LV, MYO, RV)
+
+
+def harmonise(mask: np.ndarray, label_map: Mapping[int, int], where: str) -> np.ndarray:
+    """Return `mask` in the project's label map.
+
+    Args:
+        mask: integer-valued array of any shape, in the source's labels.
+        label_map: source value to project value; 0 maps to background unless given.
+        where: the file the mask came from, for the error message.
+
+    Returns:
+        uint8 array of the same shape with values in {0, 1, 2, 3}.
+
+    Raises:
+        InputError: the mask holds a value that `label_map` does not name, or is not integer-valued.
+
+    >>> harmonise(np.array([0, 1, 2, 3]), {1: RV, 2: MYO, 3: LV}, "acdc").tolist()
+    [0, 3, 2, 1]
+    """
+    label_map = {0: BACKGROUND, **label_map}
+    found = np.unique(mask)
+    unknown = [value.item() for value in found if value not in label_map]
+    if unknown:
+        raise InputError(
+            where,
+            f"the mask holds label values {unknown}, expected only {sorted(label_map)}",
+            "check that this is a label map and name every value, as in --label-map 1=lv,2=myo,3=rv",
+        )
+    harmonised = np.zeros(mask.shape, np.uint8)
+    for source, target in label_map.items():
+        harmonised[mask == source] = target
+    return harmonised
+
+
+def one_hot(labels: torch.Tensor) -> torch.Tensor:
+    """Return the one-hot form of a label map.
+
+    Args:
+        labels: (B, H, W), integer, values in {0, 1, 2, 3}.
+
+    Returns:
+        (B, 4, H, W) float32; channel 0 is background.
+
+    >>> import torch
+    >>> one_hot(torch.tensor([[[0, 3]]])).tolist()
+    [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
+    """
+    import torch
+
+    return torch.nn.functional.one_hot(labels.long(), NUM_LABELS).movedim(-1, 1).float()
