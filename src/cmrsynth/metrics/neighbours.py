@@ -1,0 +1,328 @@
+"""Nearest neighbours across sets of patients: does the synthetic set hold copies of the training set?
+
+Two slices or frames of one patient are near-duplicates, so wherever a second or a leave-one-out neighbour is used,
+the patient is left out as a whole. A figure without the same figure for held-out patients cannot be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from cmrsynth.errors import InputError
+
+_ROWS = 256  # rows of a distance matrix held at a time
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest reference points of n queries.
+
+    Args:
+        distance_1: (n,) float64, distance to the nearest reference point.
+        index_1: (n,) int, that point's row in the reference; -1 where no patient was left to compare with.
+        distance_2_other: (n,) float64, distance to the nearest reference point of another patient than the
+            patient of `index_1`; NaN where there is none.
+    """
+
+    distance_1: np.ndarray
+    index_1: np.ndarray
+    distance_2_other: np.ndarray
+
+
+def nearest_neighbours(
+    query: np.ndarray,
+    reference: np.ndarray,
+    query_group: np.ndarray | None,
+    reference_group: np.ndarray,
+) -> Neighbours:
+    """Return each query's nearest reference point, and the nearest one of another patient.
+
+    Args:
+        query: (n, d) float.
+        reference: (m, d) float.
+        query_group: (n,) patient of each query, whose own points in the reference are left out; or None. Give None
+            for synthetic images: their `patient_id` names the patient of the mask, and to leave that patient out
+            would hide the very copy that is looked for.
+        reference_group: (m,) patient of each reference point.
+
+    Returns:
+        `Neighbours` with Euclidean distances.
+
+    >>> found = nearest_neighbours(np.array([[0.1]]), np.array([[0.0], [1.0], [2.0]]), None, np.array(["a", "a", "b"]))
+    >>> int(found.index_1[0]), float(found.distance_1[0]), float(found.distance_2_other[0])
+    (0, 0.1, 1.9)
+    """
+    query, reference = np.asarray(query, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    groups = None if query_group is None else np.asarray(query_group)
+    parts = []
+    for start in range(0, len(query), _ROWS):
+        rows = slice(start, start + _ROWS)
+        own = None if groups is None else groups[rows]
+        parts.append(neighbours_from_distances(cdist(query[rows], reference), own, reference_group))
+    return Neighbours(
+        np.concatenate([part.distance_1 for part in parts]),
+        np.concatenate([part.index_1 for part in parts]),
+        np.concatenate([part.distance_2_other for part in parts]),
+    )
+
+
+def neighbours_from_distances(
+    distance: np.ndarray, query_group: np.ndarray | None, reference_group: np.ndarray
+) -> Neighbours:
+    """Return `Neighbours` from a distance matrix, such as that of `aligned_pixel_distance`.
+
+    Args:
+        distance: (n, m) float, query by reference.
+        query_group: as in `nearest_neighbours`.
+        reference_group: (m,) patient of each reference point.
+
+    Raises:
+        InputError: the numbers of rows do not match.
+    """
+    reference_group = np.asarray(reference_group)
+    if distance.shape[1] != len(reference_group) or (query_group is not None and len(query_group) != len(distance)):
+        raise InputError("patients", f"they do not match distances {distance.shape}", "give one patient per row")
+    distance = np.array(distance, dtype=np.float64)
+    if query_group is not None:
+        distance[np.asarray(query_group)[:, None] == reference_group[None, :]] = np.inf
+    index, rows = distance.argmin(1), np.arange(len(distance))
+    first = distance[rows, index]
+    distance[reference_group[index][:, None] == reference_group[None, :]] = np.inf
+    second = distance.min(1)
+    none_left = ~np.isfinite(first)
+    return Neighbours(
+        np.where(none_left, np.nan, first),
+        np.where(none_left, -1, index),
+        np.where(np.isfinite(second) & ~none_left, second, np.nan),
+    )
+
+
+def leave_group_out(reference: np.ndarray, group: np.ndarray) -> Neighbours:
+    """Return, for each point of a set, its nearest point of another patient of the same set.
+
+    Args:
+        reference: (m, d) float.
+        group: (m,) patient of each point.
+    """
+    return nearest_neighbours(reference, reference, group, group)
+
+
+def closest_distance_ratio(d_query: np.ndarray, d_holdout: np.ndarray) -> float:
+    """Return the median distance to the closest training image of synthetic over that of held-out images.
+
+    Near 1 for fresh images. It misses sparse copying (10 % copies leave it at 0.99) and falls under mode collapse
+    without any copying, so it never stands alone.
+
+    >>> closest_distance_ratio(np.array([1.0, 2.0, 3.0]), np.array([4.0, 4.0]))
+    0.5
+    """
+    return float(np.median(d_query) / np.median(d_holdout))
+
+
+def copy_rate(d_query: np.ndarray, d_holdout: np.ndarray, quantile: float = 0.05) -> float:
+    """Return the share of queries closer to the training set than the given quantile of held-out images.
+
+    By construction about `quantile` for fresh images; the excess over it estimates copying. Mode collapse raises
+    it too: read it with `closer_to_train_share`.
+
+    >>> copy_rate(np.array([0.0, 5.0]), np.arange(1.0, 11.0))
+    0.5
+    """
+    return float(np.mean(np.asarray(d_query) < np.quantile(d_holdout, quantile)))
+
+
+def nndr(neighbours: Neighbours) -> np.ndarray:
+    """Return (n,) nearest-neighbour distance ratios: nearest over nearest of another patient.
+
+    In [0, 1]; small means one training patient is singled out. Its usual level rises with the dimension, so flag
+    below a low quantile of held-out images. NaN without a second patient; 1 where two patients are equally at
+    distance 0 (no one is singled out).
+
+    Source: Lowe 2004.
+    """
+    second = neighbours.distance_2_other
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(second == 0, 1.0, neighbours.distance_1 / second)
+
+
+def carlini_ratio(
+    query: np.ndarray,
+    reference: np.ndarray,
+    reference_group: np.ndarray,
+    *,
+    num_neighbours: int = 50,
+    alpha: float = 0.5,
+) -> np.ndarray:
+    """Return (n,) distance to the nearest over alpha times the mean distance to its nearest surroundings.
+
+    The surroundings are the `num_neighbours` nearest reference points of other patients than the nearest one's
+    (all there are, if fewer). Fresh Gaussian points have 1 or more; a copy is far below.
+
+    Args:
+        query: (n, d) float.
+        reference: (m, d) float, of at least two patients.
+        reference_group: (m,) patient of each reference point.
+        num_neighbours: size of the surroundings.
+        alpha: scale; below 1 counts as extracted.
+
+    Returns:
+        (n,) float64; NaN where the reference has one patient only.
+
+    Source: Carlini et al. 2023, arXiv:2301.13188, section 5.
+    """
+    query, reference = np.asarray(query, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    reference_group = np.asarray(reference_group)
+    ratio = np.full(len(query), np.nan)
+    for start in range(0, len(query), _ROWS):
+        distance = cdist(query[start : start + _ROWS], reference)
+        index, first = distance.argmin(1), distance.min(1)
+        distance[reference_group[index][:, None] == reference_group[None, :]] = np.inf
+        count = min(num_neighbours, distance.shape[1])
+        others = np.partition(distance, count - 1, axis=1)[:, :count]
+        known = np.isfinite(others)
+        size = known.sum(1)
+        around = np.where(known, others, 0).sum(1) / np.maximum(size, 1)
+        defined = (size > 0) & (around > 0)
+        ratio[start : start + len(first)][defined] = first[defined] / (alpha * around[defined])
+    return ratio
+
+
+def authenticity(query_neighbours: Neighbours, reference_neighbours: Neighbours) -> np.ndarray:
+    """Return (n,) bool: is the query farther from its nearest training image than that image's own neighbour?
+
+    The mean is the authenticity of a set. For fresh points it is not 0.5 but depends on dimension and size, so
+    compare it with that of held-out images.
+
+    Args:
+        query_neighbours: of the queries in the training set, from `nearest_neighbours`.
+        reference_neighbours: of the training set in itself, from `leave_group_out`.
+
+    Source: Alaa et al. 2022, arXiv:2102.08921.
+    """
+    return query_neighbours.distance_1 > reference_neighbours.distance_1[query_neighbours.index_1]
+
+
+def closer_to_train(
+    distance_train: np.ndarray,
+    distance_holdout: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    train_group: np.ndarray | None = None,
+    holdout_group: np.ndarray | None = None,
+    repeats: int = 20,
+) -> np.ndarray:
+    """Return (n,) the share of draws in which a query lies closer to the training than to the held-out set.
+
+    The larger set has the nearer neighbour by size alone, so in each draw as many patients, and then as many rows,
+    are taken from both sets. Ties count one half.
+
+    Args:
+        distance_train: (n, t) float, query by training image.
+        distance_holdout: (n, p) float, query by held-out image.
+        rng: the draws' generator.
+        train_group: (t,) patient of each training image; None takes each row as a patient.
+        holdout_group: (p,) patient of each held-out image.
+        repeats: number of draws.
+
+    Returns:
+        (n,) float64 in [0, 1]; the mean over queries is about 0.5 where nothing was copied.
+    """
+    train_group = np.arange(distance_train.shape[1]) if train_group is None else np.asarray(train_group)
+    holdout_group = np.arange(distance_holdout.shape[1]) if holdout_group is None else np.asarray(holdout_group)
+    patients = min(len(np.unique(train_group)), len(np.unique(holdout_group)))
+    closer = np.zeros(len(distance_train))
+    for _ in range(repeats):
+        train, holdout = (_rows_of_some(group, patients, rng) for group in (train_group, holdout_group))
+        size = min(len(train), len(holdout))
+        to_train = distance_train[:, rng.permutation(train)[:size]].min(1)
+        to_holdout = distance_holdout[:, rng.permutation(holdout)[:size]].min(1)
+        closer += (to_train < to_holdout) + 0.5 * (to_train == to_holdout)
+    return closer / repeats
+
+
+def closer_to_train_share(
+    query: np.ndarray,
+    train: np.ndarray,
+    holdout: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    train_group: np.ndarray | None = None,
+    holdout_group: np.ndarray | None = None,
+    repeats: int = 20,
+) -> float:
+    """Return the share of queries closer to the training than to the held-out set, both at one size.
+
+    About 0.5 where nothing was copied, and under mode collapse without copying; 1 for copies.
+
+    Args:
+        query: (n, d) float.
+        train: (t, d) float.
+        holdout: (p, d) float, other patients.
+        rng: the draws' generator.
+        train_group: as in `closer_to_train`, which has the share per query.
+        holdout_group: as in `closer_to_train`.
+        repeats: as in `closer_to_train`.
+    """
+    distances = (cdist(np.asarray(query, float), np.asarray(points, float)) for points in (train, holdout))
+    share = closer_to_train(*distances, rng, train_group=train_group, holdout_group=holdout_group, repeats=repeats)
+    return float(share.mean())
+
+
+def aligned_pixel_distance(
+    query: np.ndarray, reference: np.ndarray, *, max_shift: int = 3, flips: bool = True
+) -> np.ndarray:
+    """Return (n, m) the pixel distance that a flip, a small shift, gain and offset cannot raise.
+
+    It is 1 - NCC, with the largest normalised cross-correlation over the four flips and all shifts of up to
+    `max_shift` pixels. The query's centre (a margin of `max_shift` cut off) is compared with equally large windows
+    of the reference, each with its own mean and norm, so no pixel from beyond the border enters.
+
+    Args:
+        query: (n, H, W) float.
+        reference: (m, H, W) float.
+        max_shift: largest shift in pixels in each direction.
+        flips: also try the horizontal, the vertical and both flips.
+
+    Returns:
+        (n, m) float32 in [0, 2]; 0 is a copy up to flip, shift, gain > 0 and offset; 1 where a window is constant.
+        300 x 500 images of 64 x 64 take a few seconds on one core.
+
+    Raises:
+        InputError: image sizes differ, or the images are no larger than the margin.
+    """
+    query, reference = np.asarray(query, dtype=np.float32), np.asarray(reference, dtype=np.float32)
+    if query.shape[1:] != reference.shape[1:] or min(query.shape[1:]) < 2 * max_shift + 2:
+        raise InputError(
+            "images",
+            f"shapes {query.shape} and {reference.shape} cannot be aligned within {max_shift} pixels",
+            "give both sets at one size, larger than twice the shift",
+        )
+    height, width = (side - 2 * max_shift for side in query.shape[1:])
+    centre = query[:, max_shift : max_shift + height, max_shift : max_shift + width]
+    turned = [centre, centre[:, ::-1], centre[:, :, ::-1], centre[:, ::-1, ::-1]] if flips else [centre]
+    templates = [_standardised(view) for view in turned]
+    best = np.full((len(query), len(reference)), -1, dtype=np.float32)
+    for start in range(0, len(reference), _ROWS):
+        columns = slice(start, start + _ROWS)
+        for down in range(2 * max_shift + 1):
+            for right in range(2 * max_shift + 1):
+                windows = _standardised(reference[columns, down : down + height, right : right + width])
+                for template in templates:
+                    np.maximum(best[:, columns], template @ windows.T, out=best[:, columns])
+    return np.clip(1 - best, 0, 2)
+
+
+def _standardised(windows: np.ndarray) -> np.ndarray:
+    """(n, h, w) to (n, h * w) of mean 0 and norm 1; a constant window becomes 0, whose correlation is 0."""
+    flat = windows.reshape(len(windows), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.where(norm > 1e-6, flat / np.maximum(norm, 1e-6), 0).astype(np.float32)
+
+
+def _rows_of_some(group: np.ndarray, patients: int, rng: np.random.Generator) -> np.ndarray:
+    chosen = rng.permutation(np.unique(group))[:patients]
+    return np.flatnonzero(np.isin(group, chosen))
