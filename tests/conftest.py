@@ -47,3 +47,54 @@ def hub() -> Path:
 def hub_server() -> _fakehub.FakeHub:
     """The loopback hub itself: `requests` it answered and the `private` flag of each repository."""
     return _server
+
+
+@pytest.fixture
+def evaluation_folder(tmp_path: Path) -> Path:
+    """A written evaluation with every verdict, figures with and without floor, and two pictures."""
+    from PIL import Image
+
+    from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, NOT_COMPUTED, Evaluation, Figure, Picture
+
+    folder = tmp_path / "evaluation"
+    (folder / "figures").mkdir(parents=True)
+    for name in ("grid", "neighbours"):
+        Image.new("L", (8, 6), 128).save(folder / "figures" / f"{name}.png")
+    shared = {"n": {"synthetic": 240, "patients": 11}, "made_with": "cardiac encoder 5be1c02f", "rule": "At most 2x."}
+    dice = {**shared, "unit": "Dice", "better": "higher"}
+    figures = (
+        Figure("fidelity", "frechet_distance", "Frechet distance", 18.4, (15.1, 23.9), 11.2, (8.7, 14.6), unit="",
+               better="lower", verdict=GOOD, reading="As near as real patients.", headline=True,
+               details={"per_level": {"basal": 17.25}}, **shared),
+        Figure("fidelity", "wall_thickness", "Wall thickness", None, None, None, None, unit="mm", better="lower",
+               verdict=NOT_COMPUTED, reading="The myocardium is not annotated.", **shared),
+        Figure("utility", "dice_synthetic", "Trained on synthetic", 0.823, (0.78, 0.86), 0.89, None, verdict=LOOK,
+               reading="Nearly as good as real.", headline=True, **dice),
+        Figure("utility", "dice_both", "Trained on both", 0.9, (0.87, 0.92), None, None, verdict=GOOD,
+               reading="As good as real.", **dice),
+        Figure("privacy", "closer_to_train", "Share closer to training", 0.71, (0.64, 0.78), 0.5, (0.46, 0.54), unit="",
+               better="nearer floor", verdict=DO_NOT_SHARE, reading="Too close to training.", headline=True, **shared),
+    )  # fmt: skip
+    Evaluation(
+        figures=figures,
+        verdict={"fidelity": GOOD, "utility": LOOK, "privacy": DO_NOT_SHARE, "overall": DO_NOT_SHARE},
+        verdict_rule="The worst figure decides.",
+        inputs={
+            "train": {"name": "runs/data:train", "fingerprint": "a81f0c2be7719d03", "slices": 480, "patients": 27},
+            "holdout": {"name": "runs/data:test", "fingerprint": "77d01c90aafe1123", "slices": 180, "patients": 11},
+            "synthetic": {"name": "runs/synthetic:train", "fingerprint": "c0ffee", "slices": 240, "patients": 11},
+        },
+        models={"segmenter_real": {"name": "BasicUNet", "sha256": "91fe77aa", "parameters": 412345, "updates": 1200}},
+        pictures=(
+            Picture("figures/grid.png", "overview", "Real and synthetic", "Above real, below synthetic."),
+            Picture("figures/neighbours.png", "privacy", "Closest pairs", "Side by side."),
+        ),
+        provenance={
+            "command": "cmrsynth evaluate --train runs/data:train --output runs/evaluation",
+            "seed": 7,
+            "versions": {"torch": "2.13.0"},
+            "hardware": "2 CPU cores",
+            "seconds": 231.7,
+        },
+    ).save(folder)
+    return folder
