@@ -1,0 +1,61 @@
+"""Turn a pipeline in memory into a folder that loads with torch and diffusers alone.
+
+The one source of a shipped class is its module in this project; a copy travels with the weights.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+SHIPPABLE = {"torch", "numpy", "PIL", "diffusers"}
+
+
+def check_standalone(source: Path) -> None:
+    """Raise ValueError if a file that travels to the Hub imports anything its reader may not have."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = ["." * node.level + (node.module or "")]
+        for name in names:
+            if name.split(".")[0] not in SHIPPABLE | sys.stdlib_module_names:
+                raise ValueError(
+                    f"{source.name}:{node.lineno} imports {name!r}; a shipped file may import only the standard "
+                    f"library and {sorted(SHIPPABLE)}"
+                )
+
+
+def export_pipeline(pipeline: DiffusionPipeline, folder: Path, files: Mapping[str, str] | None = None) -> Path:
+    """Save `pipeline` with the code of its custom classes, whole or not at all, and return `folder`.
+
+    The folder loads with `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` where only torch and
+    diffusers are installed. `files` are further text files to put beside it, by name.
+
+    Raises:
+        ValueError: a custom class is in a file that imports what its reader may not have.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline.save_pretrained(partial, safe_serialization=True)
+    index = json.loads((partial / "model_index.json").read_text(encoding="utf-8"))
+    index.pop("_name_or_path", None)
+    for name, part in {"": pipeline, **pipeline.components}.items():
+        if part is None or type(part).__module__.split(".")[0] in {"diffusers", "transformers"}:
+            continue
+        source = Path(inspect.getfile(type(part)))
+        check_standalone(source)
+        shutil.copyfile(source, partial / name / source.name)
+        index[name or "_class_name"] = [source.stem, type(part).__name__]
+    (partial / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for name, text in (files or {}).items():
+        (partial / name).write_text(text + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+    return folder

@@ -1,0 +1,59 @@
+"""What made a result: command, versions, hardware, commit. Holds no user name and no path of the machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("cmrsynth", "torch", "diffusers", "accelerate", "datasets", "monai", "numpy", "scipy", "scikit-learn")
+
+
+def provenance() -> dict[str, Any]:
+    """Return the command line, package versions, hardware and git commit of this process."""
+    return {"command": command_line(), "versions": versions(), "hardware": hardware(), "git": git_commit()}
+
+
+def command_line() -> str:
+    """Return the command as the user typed it, with the program's folder left out."""
+    program = Path(sys.argv[0])
+    name = program.name if program.suffix != ".py" else f"{program.parent.name}/{program.name}"
+    return shlex.join([name, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of Python and the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> str:
+    """Return the processor or accelerator in words."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout the package runs from ("+changes" if it differs), or None."""
+    folder = Path(__file__).resolve().parent
+    run = lambda *a: subprocess.run(["git", "-C", str(folder), *a], capture_output=True, text=True)  # noqa: E731
+    try:
+        head, status = run("rev-parse", "--short", "HEAD"), run("status", "--porcelain", "--untracked-files=no", "..")
+    except FileNotFoundError:
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")

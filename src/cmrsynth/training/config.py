@@ -1,0 +1,140 @@
+"""The configuration of the training programs: typed, documented, read from YAML and the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from cmrsynth.errors import InputError
+from cmrsynth.schema import ATTRIBUTES
+
+Config = TypeVar("Config")
+
+
+def option(default: Any, text: str) -> Any:
+    """Return a dataclass field with a help text."""
+    metadata = {"help": text}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RectifiedFlowConfig:
+    """Everything that decides a rectified-flow training run."""
+
+    data: str = option("", "built data set: a folder of `cmrsynth build`, or a Hub id; `path:split` names a split")
+    output: str = option("", "run folder: checkpoints, sample grids, TensorBoard log, and the finished pipeline")
+    train_split: str = option("train", "split that is learned from")
+    validation_split: str = option("validation", "split whose loss is logged; an empty string for none")
+
+    block_out_channels: list[int] = option([24, 64, 96, 192], "width of each level, from full resolution down")
+    layers_per_block: int = option(1, "residual blocks per level below full resolution")
+    attention_levels: list[int] = option([3], "levels with self-attention (0 is full resolution)")
+
+    attributes: list[str] = option(list(ATTRIBUTES), "columns the model is conditioned on beside the mask")
+    condition_dropout: float = option(
+        0.1, "share of examples with mask and all attributes withheld (guidance needs it)"
+    )
+    mask_dropout: float = option(0.05, "share of the other examples whose mask alone is withheld")
+    attribute_dropout: float = option(
+        0.1, "share of the other examples in which an attribute is withheld, each by itself"
+    )
+    augment_shift: int = option(3, "largest random shift of image and mask in pixels (reflected at the border)")
+
+    batch_size: int = option(16, "images per process and micro-batch")
+    gradient_accumulation_steps: int = option(1, "micro-batches per optimiser step")
+    learning_rate: float = option(6e-4, "peak learning rate of AdamW")
+    weight_decay: float = option(0.01, "AdamW weight decay")
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm")
+    warmup_steps: int = option(200, "steps over which the learning rate rises linearly")
+    decay_fraction: float = option(
+        0.4, "last share of the training over which the learning rate falls to zero (cosine)"
+    )
+    ema_decay: float = option(0.9995, "largest decay of the averaged weights (it warms up)")
+    time_mean: float = option(0.0, "mean of the logit of the training time; positive favours noise")
+    time_std: float = option(1.0, "standard deviation of the logit of the training time")
+    max_train_steps: int = option(0, "stop after this many optimiser steps (0: use --max-train-minutes)")
+    max_train_minutes: float = option(0.0, "stop after this many minutes of training, resumed time included")
+    mixed_precision: str = option("auto", "no, bf16, fp16, or auto: bf16 where the hardware computes it, else no")
+    seed: int = option(0, "decides the initial weights, the order of the data and every draw")
+
+    checkpoint_steps: int = option(500, "save a checkpoint every so many steps")
+    checkpoints_kept: int = option(2, "older checkpoints are removed")
+    log_steps: int = option(25, "log the loss every so many steps")
+    validation_steps: int = option(500, "log the validation loss of the averaged weights every so many steps")
+    sample_steps: int = option(1000, "write a grid of samples every so many steps (0: never)")
+    sample_inference_steps: int = option(10, "Heun steps of those samples")
+
+    def __post_init__(self) -> None:
+        where = "training configuration"
+        if not self.data or not self.output:
+            raise InputError(
+                where, "--data and --output are needed", "give both, in the YAML file or on the command line"
+            )
+        if (self.max_train_steps > 0) == (self.max_train_minutes > 0):
+            raise InputError(
+                where, "exactly one of --max-train-steps and --max-train-minutes is needed", "give one of them"
+            )
+        if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
+            raise InputError(where, f"mixed_precision {self.mixed_precision!r}", "use auto, no, bf16 or fp16")
+        for name in ("condition_dropout", "mask_dropout", "attribute_dropout", "decay_fraction", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(where, f"{name} is {getattr(self, name)}", "give a share between 0 and 1")
+        positive = ("batch_size", "gradient_accumulation_steps", "checkpoint_steps", "log_steps", "validation_steps")
+        for name in (*positive, "checkpoints_kept", "layers_per_block", "sample_inference_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(where, f"{name} is {getattr(self, name)}", "give at least 1")
+        if strangers := sorted(set(self.attributes) - set(ATTRIBUTES)):
+            raise InputError(where, f"unknown attributes {strangers}", f"choose from {list(ATTRIBUTES)}")
+
+    # what may differ between a run and its continuation
+    _free_on_resume = (
+        "output",
+        "max_train_steps",
+        "max_train_minutes",
+        "checkpoint_steps",
+        "checkpoints_kept",
+        "log_steps",
+    )
+
+    def differences(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Return the settings that decide the weights and differ from a saved run's, as (saved, now)."""
+        now = asdict(self)
+        return {k: (saved.get(k), now[k]) for k in now if k not in self._free_on_resume and saved.get(k) != now[k]}
+
+
+def parse_config(config_class: type[Config], arguments: Sequence[str] | None = None, prog: str | None = None) -> Config:
+    """Return the configuration from `--config FILE.yaml` overridden by the other arguments.
+
+    Raises:
+        InputError: the YAML file is missing, is no mapping, or has a key the program does not know.
+    """
+    from transformers import HfArgumentParser
+
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--config", type=Path)
+    chosen, rest = first.parse_known_args(arguments)
+    parser = HfArgumentParser(config_class, prog=prog, description=config_class.__doc__)
+    parser.add_argument("--config", type=Path, help="YAML file with any of the settings below; the command line wins")
+    if chosen.config:
+        parser.set_defaults(**_read_yaml(chosen.config, {f.name for f in fields(config_class)}))
+    values = vars(parser.parse_args(rest))
+    values.pop("config")
+    return config_class(**values)
+
+
+def _read_yaml(path: Path, known: set[str]) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(path, "no such file", "see training/configs for examples")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise InputError(path, "not a mapping of settings", "write one `name: value` per line")
+    if strangers := sorted(set(values) - known):
+        raise InputError(path, f"unknown settings {strangers}", f"choose from {sorted(known)}")
+    return values
