@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import beta
+from scipy.stats import beta, norm, t
 
 from cmrsynth.errors import InputError
 from cmrsynth.seeds import derive_seed
@@ -22,11 +22,11 @@ def bootstrap_patients(
     """Return a bootstrap interval of a statistic of one or more sets, resampling whole patients.
 
     In each resample the patients of every set are drawn with replacement, and all rows of a drawn patient are
-    kept, as often as it was drawn. The interval is point + quantiles(theta* - mean(theta*)): a distance between
+    kept, as often as it was drawn. The interval is point + w quantiles(theta* - mean(theta*)). A distance between
     sets is biased upwards on resamples, because they hold duplicates, so the plain percentile interval can lie
-    wholly above the point. Centring keeps the spread and drops that bias.
-
-    With few patients every bootstrap is too narrow (the spread is about sqrt(1 - 1/P) of the true one).
+    wholly above the point; centring keeps the spread and drops that bias. The widening w = t / z sqrt(P / (P - 1)),
+    P the smallest number of patients of a set, makes up for what a bootstrap of few patients lacks: without it 95 %
+    of 8 patients means 88 %.
 
     Args:
         statistic: called with one integer array of rows per set, in the order of `groups`; returns a float.
@@ -36,10 +36,13 @@ def bootstrap_patients(
         level: coverage asked for, in (0, 1).
 
     Returns:
-        (low, high); (nan, nan) where the statistic of the whole sets, or of more than half of the resamples, is
-        not finite. Other resamples that are not finite are left out.
+        (low, high); (nan, nan) where a set has one patient only, or where the statistic of the whole sets, or of
+        more than half of the resamples, is not finite. Other resamples that are not finite are left out.
 
-    Source: Efron and Tibshirani 1993, chapters 8 and 10.
+    Raises:
+        InputError: a set is empty.
+
+    Source: Efron and Tibshirani 1993, chapters 8 and 10; Hesterberg 2015, arXiv:1411.5279, section 4 (w).
 
     >>> values = np.arange(20.0)
     >>> low, high = bootstrap_patients(lambda rows: values[rows].mean(), [np.arange(20)], seed=0)
@@ -48,15 +51,15 @@ def bootstrap_patients(
     """
     rows_of_patient = [_rows_by_patient(np.asarray(group)) for group in groups]
     point = float(statistic(*(np.arange(len(group)) for group in groups)))
-    if not np.isfinite(point):
+    fewest = min(len(rows) for rows in rows_of_patient)
+    if not np.isfinite(point) or fewest < 2:
         return float("nan"), float("nan")
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     drawn = np.array([float(statistic(*(_resample(rows, rng) for rows in rows_of_patient))) for _ in range(resamples)])
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) < resamples / 2:
         return float("nan"), float("nan")
-    low, high = point + np.quantile(drawn - drawn.mean(), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _interval(point, drawn - drawn.mean(), fewest, level)
 
 
 def paired_bootstrap(
@@ -65,7 +68,7 @@ def paired_bootstrap(
     """Return the bootstrap interval of the mean of paired differences, one per patient.
 
     Both members of a pair come from one patient (such as Dice of two segmenters), so the patients are resampled
-    once for both and the variation between patients cancels.
+    once for both and the variation between patients cancels. Widened for few patients as in `bootstrap_patients`.
 
     Args:
         differences_by_patient: (P,) float; NaN (not defined for this patient) is left out.
@@ -74,19 +77,18 @@ def paired_bootstrap(
         level: coverage asked for, in (0, 1).
 
     Returns:
-        (low, high) percentile interval; (nan, nan) without any defined difference.
+        (low, high); (nan, nan) with fewer than two defined differences.
 
     >>> paired_bootstrap(np.full(5, 0.1), seed=0)
     (0.1, 0.1)
     """
     differences = np.asarray(differences_by_patient, dtype=np.float64)
     differences = differences[np.isfinite(differences)]
-    if len(differences) == 0:
+    if len(differences) < 2:
         return float("nan"), float("nan")
     rng = np.random.default_rng(derive_seed(seed, "paired bootstrap"))
     means = differences[rng.integers(0, len(differences), (resamples, len(differences)))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _interval(float(differences.mean()), means - means.mean(), len(differences), level)
 
 
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -107,6 +109,12 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
     high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
     return low, high
+
+
+def _interval(point: float, deviations: np.ndarray, patients: int, level: float) -> tuple[float, float]:
+    widening = t.ppf((1 + level) / 2, patients - 1) / norm.ppf((1 + level) / 2) * np.sqrt(patients / (patients - 1))
+    low, high = point + widening * np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _rows_by_patient(group: np.ndarray) -> list[np.ndarray]:

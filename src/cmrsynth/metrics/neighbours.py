@@ -33,10 +33,7 @@ class Neighbours:
 
 
 def nearest_neighbours(
-    query: np.ndarray,
-    reference: np.ndarray,
-    query_group: np.ndarray | None,
-    reference_group: np.ndarray,
+    query: np.ndarray, reference: np.ndarray, query_group: np.ndarray | None, reference_group: np.ndarray
 ) -> Neighbours:
     """Return each query's nearest reference point, and the nearest one of another patient.
 
@@ -61,12 +58,9 @@ def nearest_neighbours(
     for start in range(0, len(query), _ROWS):
         rows = slice(start, start + _ROWS)
         own = None if groups is None else groups[rows]
-        parts.append(neighbours_from_distances(cdist(query[rows], reference), own, reference_group))
-    return Neighbours(
-        np.concatenate([part.distance_1 for part in parts]),
-        np.concatenate([part.index_1 for part in parts]),
-        np.concatenate([part.distance_2_other for part in parts]),
-    )
+        part = neighbours_from_distances(cdist(query[rows], reference), own, reference_group)
+        parts.append((part.distance_1, part.index_1, part.distance_2_other))
+    return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def neighbours_from_distances(
@@ -80,7 +74,7 @@ def neighbours_from_distances(
         reference_group: (m,) patient of each reference point.
 
     Raises:
-        InputError: the numbers of rows do not match.
+        InputError: not one patient per row.
     """
     reference_group = np.asarray(reference_group)
     if distance.shape[1] != len(reference_group) or (query_group is not None and len(query_group) != len(distance)):
@@ -101,12 +95,7 @@ def neighbours_from_distances(
 
 
 def leave_group_out(reference: np.ndarray, group: np.ndarray) -> Neighbours:
-    """Return, for each point of a set, its nearest point of another patient of the same set.
-
-    Args:
-        reference: (m, d) float.
-        group: (m,) patient of each point.
-    """
+    """Return, for each point (m, d) of a set, its nearest point of another patient (m,) of the same set."""
     return nearest_neighbours(reference, reference, group, group)
 
 
@@ -137,9 +126,8 @@ def copy_rate(d_query: np.ndarray, d_holdout: np.ndarray, quantile: float = 0.05
 def nndr(neighbours: Neighbours) -> np.ndarray:
     """Return (n,) nearest-neighbour distance ratios: nearest over nearest of another patient.
 
-    In [0, 1]; small means one training patient is singled out. Its usual level rises with the dimension, so flag
-    below a low quantile of held-out images. NaN without a second patient; 1 where two patients are equally at
-    distance 0 (no one is singled out).
+    In [0, 1]; small means that one training patient is singled out. Its level rises with the dimension, so flag
+    below a low quantile of held-out images. NaN without a second patient; 1 where two are at distance 0.
 
     Source: Lowe 2004.
     """
@@ -149,24 +137,18 @@ def nndr(neighbours: Neighbours) -> np.ndarray:
 
 
 def carlini_ratio(
-    query: np.ndarray,
-    reference: np.ndarray,
-    reference_group: np.ndarray,
-    *,
-    num_neighbours: int = 50,
-    alpha: float = 0.5,
+    query: np.ndarray, reference: np.ndarray, reference_group: np.ndarray, *, num_neighbours: int = 50
 ) -> np.ndarray:
-    """Return (n,) distance to the nearest over alpha times the mean distance to its nearest surroundings.
+    """Return (n,) distance to the nearest over half the mean distance to its nearest surroundings.
 
-    The surroundings are the `num_neighbours` nearest reference points of other patients than the nearest one's
-    (all there are, if fewer). Fresh Gaussian points have 1 or more; a copy is far below.
+    The surroundings are the `num_neighbours` nearest points (all, if fewer) of other patients than the nearest
+    one's. A fresh Gaussian point has about 1.5, a copy less than 0.1; below 1 counts as extracted.
 
     Args:
         query: (n, d) float.
-        reference: (m, d) float, of at least two patients.
+        reference: (m, d) float.
         reference_group: (m,) patient of each reference point.
         num_neighbours: size of the surroundings.
-        alpha: scale; below 1 counts as extracted.
 
     Returns:
         (n,) float64; NaN where the reference has one patient only.
@@ -186,7 +168,7 @@ def carlini_ratio(
         size = known.sum(1)
         around = np.where(known, others, 0).sum(1) / np.maximum(size, 1)
         defined = (size > 0) & (around > 0)
-        ratio[start : start + len(first)][defined] = first[defined] / (alpha * around[defined])
+        ratio[start : start + len(first)][defined] = first[defined] / (0.5 * around[defined])
     return ratio
 
 
@@ -196,9 +178,8 @@ def authenticity(query_neighbours: Neighbours, reference_neighbours: Neighbours)
     The mean is the authenticity of a set. For fresh points it is not 0.5 but depends on dimension and size, so
     compare it with that of held-out images.
 
-    Args:
-        query_neighbours: of the queries in the training set, from `nearest_neighbours`.
-        reference_neighbours: of the training set in itself, from `leave_group_out`.
+    `query_neighbours` are those of the queries in the training set (`nearest_neighbours`), `reference_neighbours`
+    those of the training set in itself (`leave_group_out`).
 
     Source: Alaa et al. 2022, arXiv:2102.08921.
     """
@@ -217,14 +198,15 @@ def closer_to_train(
     """Return (n,) the share of draws in which a query lies closer to the training than to the held-out set.
 
     The larger set has the nearer neighbour by size alone, so in each draw as many patients, and then as many rows,
-    are taken from both sets. Ties count one half.
+    are taken from both sets. Ties count one half. Where there are c times as many training patients, a copy is hit
+    in one draw of c only, so even a full copier scores (1 + 1 / c) / 2.
 
     Args:
         distance_train: (n, t) float, query by training image.
         distance_holdout: (n, p) float, query by held-out image.
         rng: the draws' generator.
-        train_group: (t,) patient of each training image; None takes each row as a patient.
-        holdout_group: (p,) patient of each held-out image.
+        train_group: (t,) patients of the training images; None takes each row as a patient.
+        holdout_group: (p,) patients of the held-out images.
         repeats: number of draws.
 
     Returns:
@@ -235,7 +217,10 @@ def closer_to_train(
     patients = min(len(np.unique(train_group)), len(np.unique(holdout_group)))
     closer = np.zeros(len(distance_train))
     for _ in range(repeats):
-        train, holdout = (_rows_of_some(group, patients, rng) for group in (train_group, holdout_group))
+        train, holdout = (
+            np.flatnonzero(np.isin(group, rng.permutation(np.unique(group))[:patients]))
+            for group in (train_group, holdout_group)
+        )
         size = min(len(train), len(holdout))
         to_train = distance_train[:, rng.permutation(train)[:size]].min(1)
         to_holdout = distance_holdout[:, rng.permutation(holdout)[:size]].min(1)
@@ -253,18 +238,10 @@ def closer_to_train_share(
     holdout_group: np.ndarray | None = None,
     repeats: int = 20,
 ) -> float:
-    """Return the share of queries closer to the training than to the held-out set, both at one size.
+    """Return the share of queries (n, d) closer to `train` (t, d) than to `holdout` (p, d), both at one size.
 
-    About 0.5 where nothing was copied, and under mode collapse without copying; 1 for copies.
-
-    Args:
-        query: (n, d) float.
-        train: (t, d) float.
-        holdout: (p, d) float, other patients.
-        rng: the draws' generator.
-        train_group: as in `closer_to_train`, which has the share per query.
-        holdout_group: as in `closer_to_train`.
-        repeats: as in `closer_to_train`.
+    About 0.5 where nothing was copied, and not above it under mode collapse without copying; 1 for copies. The
+    other arguments are those of `closer_to_train`, which has the share per query.
     """
     distances = (cdist(np.asarray(query, float), np.asarray(points, float)) for points in (train, holdout))
     share = closer_to_train(*distances, rng, train_group=train_group, holdout_group=holdout_group, repeats=repeats)
@@ -288,7 +265,6 @@ def aligned_pixel_distance(
 
     Returns:
         (n, m) float32 in [0, 2]; 0 is a copy up to flip, shift, gain > 0 and offset; 1 where a window is constant.
-        300 x 500 images of 64 x 64 take a few seconds on one core.
 
     Raises:
         InputError: image sizes differ, or the images are no larger than the margin.
@@ -321,8 +297,3 @@ def _standardised(windows: np.ndarray) -> np.ndarray:
     flat = flat - flat.mean(1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.where(norm > 1e-6, flat / np.maximum(norm, 1e-6), 0).astype(np.float32)
-
-
-def _rows_of_some(group: np.ndarray, patients: int, rng: np.random.Generator) -> np.ndarray:
-    chosen = rng.permutation(np.unique(group))[:patients]
-    return np.flatnonzero(np.isin(group, chosen))
