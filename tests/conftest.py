@@ -80,9 +80,9 @@ def evaluation_folder(tmp_path: Path) -> Path:
         verdict={"fidelity": GOOD, "utility": LOOK, "privacy": DO_NOT_SHARE, "overall": DO_NOT_SHARE},
         verdict_rule="The worst figure decides.",
         inputs={
-            "train": {"name": "runs/data:train", "fingerprint": "a81f0c2be7719d03", "slices": 480, "patients": 27},
-            "holdout": {"name": "runs/data:test", "fingerprint": "77d01c90aafe1123", "slices": 180, "patients": 11},
-            "synthetic": {"name": "runs/synthetic:train", "fingerprint": "c0ffee", "slices": 240, "patients": 11},
+            "train": {"name": "runs/demo/data:train", "fingerprint": "a81f0c2be7719d03", "slices": 480, "patients": 27},
+            "holdout": {"name": "runs/demo/data:test", "fingerprint": "77d01c90aafe1123", "slices": 180, "patients": 11},
+            "synthetic": {"name": "runs/demo/synthetic:train", "fingerprint": "c0ffee", "slices": 240, "patients": 11},
         },
         models={"segmenter_real": {"name": "BasicUNet", "sha256": "91fe77aa", "parameters": 412345, "updates": 1200}},
         pictures=(
@@ -90,7 +90,7 @@ def evaluation_folder(tmp_path: Path) -> Path:
             Picture("figures/neighbours.png", "privacy", "Closest pairs", "Side by side."),
         ),
         provenance={
-            "command": "cmrsynth evaluate --train runs/data:train --output runs/evaluation",
+            "command": "cmrsynth evaluate --train runs/demo/data:train --output runs/evaluation",
             "seed": 7,
             "versions": {"torch": "2.13.0"},
             "hardware": "2 CPU cores",
@@ -98,3 +98,42 @@ def evaluation_folder(tmp_path: Path) -> Path:
         },
     ).save(folder)
     return folder
+
+
+@pytest.fixture
+def pipeline_folder(tmp_path: Path) -> Path:
+    """A tiny exported pipeline with untrained weights."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    from cmrsynth.hub.export import export_pipeline
+    from cmrsynth.models.unet_mask import MaskUNet
+    from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
+
+    vocabularies = {"pathology": ["normal", "DCM"], "phase": ["ED", "ES"]}
+    unet = MaskUNet(sample_size=16, block_out_channels=(8, 8), attention_levels=(), vocabularies=vocabularies)
+    pipeline = RectifiedFlowPipeline(unet, FlowMatchEulerDiscreteScheduler(), condition_dropout=0.1)
+    return export_pipeline(pipeline, tmp_path / "pipeline")
+
+
+@pytest.fixture
+def training_record() -> dict:
+    """What training leaves in `training.json`."""
+    return {
+        "config": {"data": "/home/alice/data/acdc-64", "output": "/home/alice/runs/x", "learning_rate": 6e-4},
+        "data": {
+            "location": "/home/alice/data/acdc-64",
+            "fingerprint": "a81f0c2be7719d03",
+            "patients": 27,
+            "slices": 480,
+            "source": "acdc",
+            "licence": "CC-BY-NC-SA-4.0",
+        },
+        "steps": 4000,
+        "images_seen": 64000,
+        "minutes": 29.8,
+        "parameters": 1234567,
+        "versions": {"torch": "2.13.0"},
+        "hardware": "2 CPU cores",
+        "command": "training/train_rectified_flow.py --data acdc-64",
+        "git": None,
+    }
