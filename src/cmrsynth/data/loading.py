@@ -68,7 +68,7 @@ def load_split(location: str | Path, split: str) -> datasets.Dataset:
 
     Args:
         location: a folder made by `cmrsynth build` or `cmrsynth generate`, or a Hub id. `location:split` names
-            another split than `split`.
+            another split than `split`; `location:train+test` reads two, one after the other.
         split: the split to read where `location` names none.
 
     Raises:
@@ -80,18 +80,21 @@ def load_split(location: str | Path, split: str) -> datasets.Dataset:
     split = named or split
     folder = Path(path)
     if folder.exists():
-        files = sorted(folder.glob(f"data/{split}-*.parquet"))
-        if not files:
-            found = sorted({p.name.rsplit("-", 3)[0] for p in folder.glob("data/*.parquet")})
-            raise InputError(
-                path,
-                f"no split {split!r} (found {found or 'no Parquet files'})",
-                f"name a split, as in {path}:test",
-            )
+        files = [file for part in split.split("+") for file in _parquet_files(folder, part)]
         return datasets.Dataset.from_parquet([str(f) for f in files], split=split, keep_in_memory=True)
     if path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise InputError(path, "no such folder", "give a folder made by `cmrsynth build`, or a Hub id like me/my-cmr")
     return datasets.load_dataset(path, split=split)
+
+
+def _parquet_files(folder: Path, split: str) -> list[Path]:
+    files = sorted(folder.glob(f"data/{split}-*.parquet"))
+    if not files:
+        found = sorted({p.name.rsplit("-", 3)[0] for p in folder.glob("data/*.parquet")})
+        raise InputError(
+            folder, f"no split {split!r} (found {found or 'no Parquet files'})", f"name one, as in {folder}:test"
+        )
+    return files
 
 
 def load_slices(location: str | Path, split: str) -> SliceSet:

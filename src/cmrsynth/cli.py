@@ -1,0 +1,48 @@
+"""The command line: `cmrsynth build | generate | evaluate | report | quickstart`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cmrsynth import __version__
+from cmrsynth.commands.build import build
+from cmrsynth.commands.evaluate import evaluate
+from cmrsynth.commands.generate import generate
+from cmrsynth.commands.quickstart import quickstart
+from cmrsynth.commands.report import report
+from cmrsynth.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (build, generate, evaluate, report, quickstart):
+    app.command(command.__name__)(command)
+
+
+@app.callback(invoke_without_command=True)
+def _overview(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    """Synthetic cardiac MRI: build a data set, train a generator, sample it, and judge the result.
+
+    Training is a program of its own: accelerate launch training/train_rectified_flow.py --help
+    """
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a mistake in the input is shown as one message, without a traceback."""
+    try:
+        app()
+    except InputError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Make a labelled synthetic data set from masks: resumable, and the same whatever the number of processes.
+
+The images are made in parts of `batch_size`. A part is a Parquet file that appears under its final name only when
+it is whole; a run that is started again skips the parts that are there. Each image has its own seed, so it does
+not depend on the part, the process or the batch it was made in.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import PartialState
+from rich.progress import track
+
+from cmrsynth.data.loading import SliceSet, load_split, to_slices
+from cmrsynth.errors import InputError
+from cmrsynth.generation.card import synthetic_card
+from cmrsynth.generation.conditions import known_attributes, unseen_values
+from cmrsynth.hub.load import load_pipeline, pipeline_hash
+from cmrsynth.labels import one_hot
+from cmrsynth.provenance import provenance
+from cmrsynth.schema import INTENSITY_MAX, synthetic_features
+from cmrsynth.seeds import derive_seed
+
+RECORD = "generate.json"
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """What decides the images, beside the model and the masks.
+
+    Args:
+        images_per_mask: replicates of each mask, with different noise.
+        num_inference_steps: solver steps.
+        solver: "euler" or "heun".
+        guidance_scale: 1 follows the conditions as learned.
+        seed: of all noise.
+        batch_size: images made at once, and per part.
+        attributes: values that replace the masks' own, e.g. {"vendor": "B"}.
+    """
+
+    images_per_mask: int = 1
+    num_inference_steps: int = 20
+    solver: str = "heun"
+    guidance_scale: float = 1.0
+    seed: int = 0
+    batch_size: int = 32
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.images_per_mask < 1 or self.batch_size < 1:
+            raise InputError("generate", "images_per_mask and batch_size must be at least 1", "give larger numbers")
+
+
+def generate(
+    pipeline_location: str | Path, masks_location: str | Path, output: Path, settings: GenerationSettings
+) -> Path:
+    """Sample images for the masks of a split and return the folder of the new data set.
+
+    Args:
+        pipeline_location: a pipeline folder or Hub id.
+        masks_location: a built (or synthetic) data set, `path:split`; the split defaults to "test".
+        output: the folder to make; its only split is called "train". Parts lie in `<output>.parts` until it is whole.
+        settings: how many and how.
+
+    Raises:
+        InputError: the masks do not fit the model, or `output` holds the result of another plan.
+    """
+    state = PartialState()
+    masks = load_split(masks_location, "test")
+    slices = to_slices(masks, str(masks_location))
+    pipeline = load_pipeline(pipeline_location)
+    check_masks(pipeline, slices, settings)
+    plan = {
+        "pipeline": Path(str(pipeline_location)).name if Path(pipeline_location).exists() else str(pipeline_location),
+        "pipeline_hash": pipeline_hash(pipeline_location),
+        "masks": slices.name,
+        "masks_fingerprint": slices.fingerprint,
+        "settings": {**asdict(settings), "attributes": dict(settings.attributes)},
+    }
+    if (output / RECORD).is_file() and _read_plan(output / RECORD) == plan:
+        return output
+    if output.exists():
+        raise InputError(output, "holds something else than the result of this command", "give another --output")
+    parts = output.with_name(output.name + ".parts")
+    if state.is_main_process:
+        _open_parts(parts, plan)
+    state.wait_for_everyone()
+    pipeline.to(state.device)
+    pipeline.set_progress_bar_config(disable=True)
+    jobs = [(row, replicate) for row in range(len(masks)) for replicate in range(settings.images_per_mask)]
+    batches = [jobs[i : i + settings.batch_size] for i in range(0, len(jobs), settings.batch_size)]
+    mine = [number for number in range(len(batches)) if number % state.num_processes == state.process_index]
+    for number in track(mine, description="generating", disable=not state.is_main_process):
+        path = parts / f"part-{number:06d}.parquet"
+        if not path.exists():
+            _write_part(path, _sample(pipeline, masks, slices, batches[number], settings, plan["pipeline_hash"]))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        _assemble(parts, output, plan, len(jobs), [parts / f"part-{n:06d}.parquet" for n in range(len(batches))])
+    state.wait_for_everyone()
+    return output
+
+
+def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -> None:
+    """Raise InputError if the masks cannot condition this model, or warn of values it never saw."""
+    size, spacing = pipeline.unet.config.sample_size, pipeline.config.pixel_spacing_mm
+    if slices.masks.shape[1:] != (size, size):
+        raise InputError(
+            slices.name, f"masks of {slices.masks.shape[1:]} pixels, but the model was trained on {size}x{size}",
+            f"build the masks with --size {size}",
+        )  # fmt: skip
+    off = np.abs(slices.pixel_spacing - spacing).max()
+    if spacing and off > 0.02 * spacing:
+        raise InputError(
+            slices.name, f"pixel spacing differs by {off:.2f} mm from the model's {spacing:.2f} mm",
+            f"build the masks with --spacing {spacing:.2f}",
+        )  # fmt: skip
+    try:
+        pipeline.unet.encode_attributes(1, **settings.attributes)
+    except ValueError as error:
+        raise InputError("--set", str(error), "choose a value the model knows") from error
+    for name, values in unseen_values(pipeline, slices).items():
+        if name not in settings.attributes and PartialState().is_main_process:
+            print(f"note: the model never saw {name} {values}; those images are sampled with {name} left open")
+
+
+def _sample(
+    pipeline: Any, masks: datasets.Dataset, slices: SliceSet, jobs: list[tuple[int, int]], settings, hash_: str
+) -> Iterator[dict]:
+    rows = [row for row, _ in jobs]
+    seeds = [derive_seed(settings.seed, "image", row, replicate) for row, replicate in jobs]
+    chosen = slices.select(rows)
+    attributes = {**known_attributes(pipeline, chosen), **settings.attributes}
+    images = pipeline(
+        one_hot(torch.from_numpy(chosen.masks)),
+        **attributes,
+        num_inference_steps=settings.num_inference_steps,
+        solver=settings.solver,
+        guidance_scale=settings.guidance_scale,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="np",
+    ).images[..., 0]
+    for image, seed, (row, replicate) in zip(images, seeds, jobs, strict=True):
+        yield {
+            **masks[row],
+            **settings.attributes,
+            "image": np.round(image.astype(np.float64) * INTENSITY_MAX).astype(np.uint16),
+            "source": f"synthetic:{masks[row]['source'].removeprefix('synthetic:')}",
+            "mask_row": row,
+            "replicate": replicate,
+            "seed": seed,
+            "num_inference_steps": settings.num_inference_steps,
+            "solver": settings.solver,
+            "guidance_scale": settings.guidance_scale,
+            "pipeline_hash": hash_,
+        }
+
+
+def _write_part(path: Path, rows: Iterator[dict]) -> None:
+    partial = path.with_suffix(".partial")
+    datasets.Dataset.from_list(list(rows), features=synthetic_features()).to_parquet(partial)
+    partial.replace(path)
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    plan.pop("provenance", None)
+    return plan
+
+
+def _open_parts(parts: Path, plan: dict[str, Any]) -> None:
+    if parts.exists() and _read_plan(parts / RECORD) != plan:
+        raise InputError(parts, "an unfinished run with other settings lies here", "finish it, or remove this folder")
+    parts.mkdir(parents=True, exist_ok=True)
+    for stray in parts.glob("*.partial"):
+        stray.unlink()
+    partial = parts / f"{RECORD}.partial"
+    partial.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
+    partial.replace(parts / RECORD)
+
+
+def _assemble(parts: Path, output: Path, plan: dict[str, Any], expected: int, files: list[Path]) -> None:
+    rows = datasets.concatenate_datasets([datasets.Dataset.from_parquet(str(f), keep_in_memory=True) for f in files])
+    made = set(zip(rows["mask_row"], rows["replicate"], strict=True))
+    if len(rows) != expected or len(made) != expected:
+        raise RuntimeError(f"{parts}: expected {expected} distinct images, found {len(rows)} ({len(made)} distinct)")
+    staged = parts / "whole"
+    shutil.rmtree(staged, ignore_errors=True)
+    (staged / "data").mkdir(parents=True)
+    rows.to_parquet(staged / "data" / "train-00000-of-00001.parquet")
+    record = {**plan, "provenance": provenance()}
+    (staged / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (staged / "README.md").write_text(synthetic_card(record, rows), encoding="utf-8")
+    staged.replace(output)
+    shutil.rmtree(parts)
