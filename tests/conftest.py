@@ -80,9 +80,9 @@ def evaluation_folder(tmp_path: Path) -> Path:
         verdict={"fidelity": GOOD, "utility": LOOK, "privacy": DO_NOT_SHARE, "overall": DO_NOT_SHARE},
         verdict_rule="The worst figure decides.",
         inputs={
-            "train": {"name": "runs/demo/data:train", "fingerprint": "a81f0c2be7719d03", "slices": 480, "patients": 27},
-            "holdout": {"name": "runs/demo/data:test", "fingerprint": "77d01c90aafe1123", "slices": 180, "patients": 11},
-            "synthetic": {"name": "runs/demo/synthetic:train", "fingerprint": "c0ffee", "slices": 240, "patients": 11},
+            "train": {"name": "runs/data:train", "fingerprint": "a81f0c2be7719d03", "slices": 480, "patients": 27},
+            "holdout": {"name": "runs/data:test", "fingerprint": "77d01c90aafe1123", "slices": 180, "patients": 11},
+            "synthetic": {"name": "runs/synthetic:train", "fingerprint": "c0ffee", "slices": 240, "patients": 11},
         },
         models={"segmenter_real": {"name": "BasicUNet", "sha256": "91fe77aa", "parameters": 412345, "updates": 1200}},
         pictures=(
@@ -90,7 +90,7 @@ def evaluation_folder(tmp_path: Path) -> Path:
             Picture("figures/neighbours.png", "privacy", "Closest pairs", "Side by side."),
         ),
         provenance={
-            "command": "cmrsynth evaluate --train runs/demo/data:train --output runs/evaluation",
+            "command": "cmrsynth evaluate --train runs/data:train --output runs/evaluation",
             "seed": 7,
             "versions": {"torch": "2.13.0"},
             "hardware": "2 CPU cores",
