@@ -75,13 +75,16 @@ def load_split(location: str | Path, split: str) -> datasets.Dataset:
         InputError: there is no such data set or split.
     """
     import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     path, _, named = str(location).partition(":")
     split = named or split
     folder = Path(path)
     if folder.exists():
         files = [file for part in split.split("+") for file in _parquet_files(folder, part)]
-        return datasets.Dataset.from_parquet([str(f) for f in files], split=split, keep_in_memory=True)
+        # read directly: `from_parquet` would leave a second copy of the images in the cache
+        return datasets.Dataset(pa.concat_tables([pq.read_table(file) for file in files]))
     if path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise InputError(path, "no such folder", "give a folder made by `cmrsynth build`, or a Hub id like me/my-cmr")
     return datasets.load_dataset(path, split=split)

@@ -16,6 +16,8 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from rich.progress import track
@@ -189,7 +191,7 @@ def _open_parts(parts: Path, plan: dict[str, Any]) -> None:
 
 
 def _assemble(parts: Path, output: Path, plan: dict[str, Any], expected: int, files: list[Path]) -> None:
-    rows = datasets.concatenate_datasets([datasets.Dataset.from_parquet(str(f), keep_in_memory=True) for f in files])
+    rows = datasets.Dataset(pa.concat_tables([pq.read_table(file) for file in files]))
     made = set(zip(rows["mask_row"], rows["replicate"], strict=True))
     if len(rows) != expected or len(made) != expected:
         raise RuntimeError(f"{parts}: expected {expected} distinct images, found {len(rows)} ({len(made)} distinct)")
