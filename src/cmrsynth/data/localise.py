@@ -70,15 +70,18 @@ class TemporalVariance:
     towards the image centre, averaged over slices, and cut at a share of its maximum; the centre is the
     weighted centroid of the blob that holds the most motion. The mask is never read.
 
+    The defaults were chosen on the 45 Sunnybrook patients (two frames each) and 24 phantoms: all LV masks lie
+    fully inside a 128 mm crop. A high share finds only the part that moves most, often the RV free wall.
+
     Args:
         smoothing_mm: deviation of the Gaussian that joins the moving edges into one blob.
         prior_mm: deviation of the Gaussian weight around the image centre.
         share: the blob is what exceeds this share of the maximum.
     """
 
-    smoothing_mm: float = 8.0
-    prior_mm: float = 60.0
-    share: float = 0.5
+    smoothing_mm: float = 10.0
+    prior_mm: float = 40.0
+    share: float = 0.2
 
     def centre(self, study: Study) -> tuple[float, float]:
         """Return the centre of motion.
