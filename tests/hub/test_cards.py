@@ -74,12 +74,9 @@ def test_front_matter(pipeline_folder, training_record, evaluation):
     assert matter["license"] == "cc-by-nc-sa-4.0"
     assert matter["library_name"] == "diffusers"
     assert matter["pipeline_tag"] == "image-to-image"
-    assert "datasets" not in matter, "a local folder is no data set of the Hub"
-    hosted = {
-        **training_record,
-        "data": {**training_record["data"], "location": "me/acdc", "licence": "Ask the centre"},
-    }
-    matter = front_matter(model_card(pipeline_folder, evaluation, hosted))
+    assert "datasets" not in matter, "never guessed"
+    training_record["data"] |= {"location": "me/acdc", "licence": "Ask the centre"}
+    matter = front_matter(model_card(pipeline_folder, evaluation, training_record, dataset_id="me/acdc"))
     assert matter["datasets"] == ["me/acdc"]
     assert (matter["license"], matter["license_name"]) == ("other", "ask-the-centre")
 

@@ -18,7 +18,7 @@ from cmrsynth.labels import LABEL_NAMES
 from cmrsynth.report.numbers import floor_text, interval_text, plain_text, value_text
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult, ModelCard
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 TEMPLATES = {"RectifiedFlowPipeline": "rectified_flow.md"}
 TRAINING_KEYS = {"config", "data", "steps", "images_seen", "minutes", "parameters", "versions", "hardware", "command"}
@@ -34,6 +34,7 @@ def model_card(
     training: Mapping[str, Any],
     *,
     repo_id: str | None = None,
+    dataset_id: str | None = None,
 ) -> ModelCard:
     """Return the card of an exported pipeline; `card.save(folder / "README.md")` puts it in place.
 
@@ -43,6 +44,8 @@ def model_card(
         training: the content of `training.json`: config, data, steps, images_seen, minutes, parameters, versions,
             hardware, command, git.
         repo_id: where it will be published, for the examples; the folder's name unless given.
+        dataset_id: Hub id of the training data, if they are on the Hub. Never guessed: a local `data/acdc` looks
+            like a Hub id too, and the card would link to a stranger's data.
 
     Raises:
         InputError: the folder holds no pipeline, or one without a template.
@@ -58,7 +61,7 @@ def model_card(
     template = (files("cmrsynth.model_cards") / TEMPLATES[index["_class_name"]]).read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # a gap is an error
     text = environment.from_string(template).render(
-        card_data=_card_data(network, evaluation, training).to_yaml().rstrip(),
+        card_data=_card_data(network, evaluation, training, dataset_id).to_yaml().rstrip(),
         location=repo_id or f"path/to/{pipeline_folder.name}",
         pipeline_hash=_pipeline_hash(pipeline_folder),
         **_pipeline_facts(index, network),
@@ -87,7 +90,9 @@ def _pipeline_hash(folder: Path) -> str:
     return pipeline_hash(folder)
 
 
-def _card_data(network: Mapping[str, Any], evaluation: Evaluation | None, training: Mapping[str, Any]) -> Any:
+def _card_data(
+    network: Mapping[str, Any], evaluation: Evaluation | None, training: Mapping[str, Any], dataset_id: str | None
+) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
     data = training["data"]
@@ -101,9 +106,9 @@ def _card_data(network: Mapping[str, Any], evaluation: Evaluation | None, traini
         library_name="diffusers",
         pipeline_tag=task,
         tags=list(TAGS),
-        datasets=[name] if "/" in name else None,
+        datasets=[dataset_id] if dataset_id else None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
-        model_name=f"rectified-flow-{name.split('/')[-1]}",
+        model_name=f"rectified-flow-{name}",
         eval_results=results or None,
         **({VERDICT_KEY: dict(evaluation.verdict)} if evaluation else {}),
     )
@@ -151,10 +156,8 @@ def _pipeline_facts(index: Mapping[str, Any], network: Mapping[str, Any]) -> dic
     attributes = "Attributes, each optional (None leaves it open):\n\n" + markdown_table(("attribute", "values"), rows)
     parts = [mask] if channels else []
     parts.append(attributes if rows else "No attributes.")
-    guidance = (
-        "it needs the condition dropout of this training" if index.get("condition_dropout") else "only 1 works here"
-    )
-    parts.append(f"`guidance_scale` 1 follows the conditions as learned; {guidance}.")
+    guided = "larger values exaggerate them" if index.get("condition_dropout") else "this model knows no other value"
+    parts.append(f"`guidance_scale`: 1 follows the conditions as learned; {guided}.")
     return {
         "size": network.get("sample_size", UNKNOWN),
         "mask_channels": channels,
@@ -242,14 +245,12 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def data_name(location: str) -> str:
-    """Return how a data set may be called in public: a Hub id as it is, a local path without its folders.
+    """Return how a data set may be called in public: without its split and without folders that name people.
 
     >>> data_name("me/acdc"), data_name("/home/alice/secret/acdc-64"), data_name("runs/quickstart/data:train")
-    ('me/acdc', 'acdc-64', 'data')
+    ('acdc', 'acdc-64', 'data')
     """
-    path = str(location).partition(":")[0].rstrip("/")
-    local = path.count("/") != 1 or path.startswith((".", "~", "/")) or Path(path).exists()
-    return PurePath(path).name if local else path
+    return PurePath(str(location).partition(":")[0]).name
 
 
 def _plain(value: Any) -> Any:
