@@ -1,0 +1,131 @@
+"""The whole evaluation: three sets in, one folder with figures, pictures and networks out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cmrsynth.data.loading import SliceSet
+from cmrsynth.evaluation.adherence import adherence_figures
+from cmrsynth.evaluation.encoder import cardiac_encoder, load_extractor
+from cmrsynth.evaluation.fidelity import fidelity_figures
+from cmrsynth.evaluation.figure import Evaluation
+from cmrsynth.evaluation.inputs import check_sets, mask_origin
+from cmrsynth.evaluation.membership_attack import VelocityModel, membership_figures
+from cmrsynth.evaluation.pictures import draw_pictures
+from cmrsynth.evaluation.privacy import all_distances, privacy_figures
+from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.utility import model_facts, test_arms, train_arms, utility_figures
+from cmrsynth.evaluation.verdict import VERDICT_RULE, overall
+
+PACKAGES = ("cmrsynth", "torch", "monai", "numpy", "scipy", "scikit-learn", "diffusers", "datasets")
+
+
+def evaluate(
+    train: SliceSet,
+    holdout: SliceSet,
+    synthetic: SliceSet,
+    *,
+    output: Path,
+    pipeline: VelocityModel | None = None,
+    settings: EvaluationSettings | None = None,
+    command: str | None = None,
+) -> Evaluation:
+    """Return how faithful, useful and private a synthetic set is, and write it to `output`.
+
+    Run again with the same arguments, an interrupted evaluation goes on with the networks it had finished.
+
+    Args:
+        train: the real slices the generator was trained on.
+        holdout: real slices of other patients.
+        synthetic: the set to judge, at the same image size.
+        output: folder for `evaluation.json`, `figures/*.png` and `models/*.safetensors`.
+        pipeline: the generator, for the membership attack; without it that attack is not computed.
+        settings: how much work to do.
+        command: the command line to record; this process's own if not given.
+
+    Raises:
+        InputError: the sets cannot be compared; see `check_sets`.
+    """
+    settings = settings or EvaluationSettings()
+    labels = check_sets(train, holdout, synthetic)
+    output.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "segmenters"):
+        segmenters = train_arms(train, synthetic, labels, settings, output / "models")
+        arms = test_arms(segmenters, holdout, labels)
+    with _timed(seconds, "fidelity"):
+        encoder = cardiac_encoder(segmenters["real"][0], train.images)
+        others = [load_extractor(spec, train.images) for spec in settings.extractors]
+        figures = fidelity_figures(train, holdout, synthetic, [encoder, *others], settings)
+        figures += adherence_figures(train, holdout, synthetic, labels, segmenters["real"][0], settings)
+    with _timed(seconds, "utility"):
+        figures += utility_figures(arms, train, holdout, synthetic, labels, settings)
+    with _timed(seconds, "privacy"):
+        distances = all_distances(train, holdout, synthetic, encoder)
+        figures += privacy_figures(train, holdout, synthetic, encoder, distances, settings)
+        figures += membership_figures(pipeline, train, holdout, settings)
+    extractors = {e.name: {"name": e.name, "sha256": e.sha256, "made_with": e.made_with} for e in (encoder, *others)}
+    evaluation = Evaluation(
+        figures=tuple(figures),
+        verdict=overall(figures),
+        verdict_rule=VERDICT_RULE,
+        inputs=_inputs(train, holdout, synthetic),
+        models={**model_facts(segmenters), **extractors},
+        pictures=(),
+        provenance=_provenance(settings, seconds, command),
+    )
+    with _timed(seconds, "pictures"):
+        pictures = draw_pictures(train, holdout, synthetic, evaluation, distances[0], output / "figures")
+    evaluation = replace(evaluation, pictures=pictures, provenance=_provenance(settings, seconds, command))
+    evaluation.save(output)
+    return evaluation
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 1)
+
+
+def _inputs(train: SliceSet, holdout: SliceSet, synthetic: SliceSet) -> dict[str, dict[str, Any]]:
+    roles = {"train": train, "holdout": holdout, "synthetic": synthetic}
+    inputs: dict[str, dict[str, Any]] = {
+        role: {
+            "name": part.name,
+            "fingerprint": part.fingerprint,
+            "slices": len(part),
+            "patients": len(part.patients),
+            "annotated_labels": list(part.annotated_labels),
+        }
+        for role, part in roles.items()
+    }
+    inputs["synthetic"]["masks_from"] = mask_origin(train, holdout, synthetic)
+    return inputs
+
+
+def _provenance(settings: EvaluationSettings, seconds: dict[str, float], command: str | None) -> dict[str, Any]:
+    import torch
+
+    return {
+        "command": command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": settings.seed,
+        "settings": settings.as_json(),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "hardware": {
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": "cpu",
+        },
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
+    }

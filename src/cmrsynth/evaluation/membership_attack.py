@@ -1,0 +1,229 @@
+"""Loss-based membership inference against a rectified-flow pipeline.
+
+A model that has memorised a patient predicts the velocity of noised images of that patient too well. The signal
+peaks in the middle of the path (Rao and Moyer 2026, arXiv:2603.13421), and averaging over noise lifts it. Whether
+training and held-out images could be told apart without any model is tested first: if they can, an attack that
+"works" shows a difference of scanners or sites, not a leak (Das et al. 2024, arXiv:2406.16201).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from cmrsynth.data.loading import SliceSet
+from cmrsynth.evaluation.adherence import not_computed
+from cmrsynth.evaluation.fidelity import as_fields
+from cmrsynth.evaluation.figure import GOOD, Figure
+from cmrsynth.evaluation.floors import Interval, Measured, finite
+from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.verdict import judge_attack, judge_found
+from cmrsynth.labels import one_hot
+from cmrsynth.metrics.intervals import bootstrap_patients
+from cmrsynth.metrics.membership import aggregate_by_patient, auc, blind_baseline, tpr_at_fpr
+from cmrsynth.schema import ATTRIBUTES
+from cmrsynth.seeds import derive_seed, torch_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TIMES = (0.3, 0.5, 0.7)
+FPR = 0.1
+TITLES = {
+    "membership_auc": "Membership attack on the generator: AUC over patients",
+    "membership_tpr": "Training patients found while 10 % of the others are accused",
+}
+
+
+class VelocityModel(Protocol):
+    """What the attack needs of a pipeline."""
+
+    def velocity(self, sample: Tensor, t: Tensor, mask: Tensor, **attributes: list[str]) -> Tensor:
+        """Return the (B, 1, H, W) velocity (noise - image) at the points `sample` and times `t` (B,)."""
+        ...
+
+
+def velocity_scores(model: VelocityModel, part: SliceSet, *, draws: int, seed: int) -> np.ndarray:
+    """Return (N,) scores, higher for members: minus the velocity error, averaged over times and noise draws.
+
+    Every image meets the same noise, so scores differ by the images alone.
+
+    Args:
+        model: the pipeline.
+        part: the slices to score; their own masks and attributes condition the model.
+        draws: noise draws at each of the times 0.3, 0.5 and 0.7.
+        seed: names the noise.
+    """
+    import torch
+    from rich.progress import track
+
+    image = torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1
+    mask = one_hot(torch.from_numpy(part.masks))
+    attributes = _known_attributes(model, part)
+    noises = [
+        torch.randn((1, *image.shape[1:]), generator=torch_generator(seed, "membership noise", d)) for d in range(draws)
+    ]
+    total = np.zeros(len(part))
+    with torch.inference_mode():
+        for start in track(range(0, len(part), 32), description=f"Attacking with {part.name}", transient=True):
+            rows = slice(start, start + 32)
+            x, condition = image[rows], {name: values[rows] for name, values in attributes.items()}
+            for noise in noises:
+                for time in TIMES:
+                    point, t = (1 - time) * x + time * noise, torch.full((len(x),), time)
+                    velocity = model.velocity(point, t, mask[rows], **condition)
+                    total[rows] -= ((velocity - (noise - x)) ** 2).mean((1, 2, 3)).double().numpy()
+    return total / (draws * len(TIMES))
+
+
+def _known_attributes(model: VelocityModel, part: SliceSet) -> dict[str, list[str]]:
+    """Return the attributes the model is conditioned on; a value it never saw is left open, as "unknown"."""
+    vocabularies = getattr(getattr(getattr(model, "unet", None), "config", None), "vocabularies", None)
+    if vocabularies is None:
+        return {name: getattr(part, name).tolist() for name in ATTRIBUTES} if not hasattr(model, "unet") else {}
+    return {
+        name: [value if value in words else "unknown" for value in getattr(part, name).tolist()]
+        for name, words in vocabularies.items()
+    }
+
+
+def membership_figures(
+    model: VelocityModel | None, train: SliceSet, holdout: SliceSet, settings: EvaluationSettings
+) -> list[Figure]:
+    """Return the AUC over patients and the share found at 10 % false positives.
+
+    Without a pipeline, or where training and held-out images differ by their looks alone, the figures have no
+    value; the numbers found all the same are in `details`.
+    """
+    n = {"members": len(train.patients), "nonmembers": len(holdout.patients), "slices": len(train) + len(holdout)}
+    if model is None:
+        why = "No pipeline was given, so the generator itself could not be attacked; add --pipeline."
+        return [not_computed("privacy", name, title, why, n, "none") for name, title in TITLES.items()]
+    made_with = f"velocity error at t = 0.3, 0.5, 0.7 over {settings.membership_draws} noise draws"
+    scores = [velocity_scores(model, p, draws=settings.membership_draws, seed=settings.seed) for p in (train, holdout)]
+    member, other = (
+        aggregate_by_patient(s, part.patient_id)[1] for s, part in zip(scores, (train, holdout), strict=True)
+    )
+    value, interval = _auc_with_interval(member, other, settings)
+    details: dict[str, Any] = {
+        "auc": value,
+        "auc_interval": interval,
+        "slice_auc": auc(*scores),
+        "member_scores": member.tolist(),
+        "nonmember_scores": other.tolist(),
+        **_blind(train, holdout, settings),
+    }
+    blind = details["blind_interval"]
+    if blind is not None and blind[0] > 0.5:
+        why = (
+            f"Training and held-out images can be told apart without the model (blind AUC {details['blind_auc']:.2f}), "
+            f"so the attack's AUC of {value:.2f} cannot be read as a leak or as safety. Split one pool of patients at "
+            "random, train again, and repeat."
+        )
+        refused = [not_computed("privacy", name, title, why, n, made_with) for name, title in TITLES.items()]
+        return [replace(figure, details=details) for figure in refused]
+    return [
+        _auc_figure(value, interval, member, other, details, n, made_with, settings),
+        _found_figure(member, other, n, made_with),
+    ]
+
+
+def _auc_with_interval(
+    member: np.ndarray, other: np.ndarray, settings: EvaluationSettings
+) -> tuple[float, Interval | None]:
+    interval = bootstrap_patients(
+        lambda a, b: auc(member[a], other[b]),
+        [np.arange(len(member)), np.arange(len(other))],
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    return auc(member, other), finite(interval)
+
+
+def _blind(train: SliceSet, holdout: SliceSet, settings: EvaluationSettings) -> dict[str, Any]:
+    scores, labels = blind_baseline(
+        train.images, holdout.images, train.patient_id, holdout.patient_id, derive_seed(settings.seed, "blind")
+    )
+    member, other = (
+        aggregate_by_patient(scores[labels == label], part.patient_id)[1] for label, part in ((1, train), (0, holdout))
+    )
+    value, interval = _auc_with_interval(member, other, settings)
+    return {"blind_auc": value, "blind_interval": interval}
+
+
+def _auc_figure(
+    value: float,
+    interval: Interval | None,
+    member: np.ndarray,
+    other: np.ndarray,
+    details: dict[str, Any],
+    n: dict[str, int],
+    made_with: str,
+    settings: EvaluationSettings,
+) -> Figure:
+    # The floor: labels shuffled, so that membership means nothing.
+    rng = np.random.default_rng(derive_seed(settings.seed, "shuffled membership"))
+    pool = np.concatenate([member, other])
+    null = [auc(p[: len(member)], p[len(member) :]) for p in (rng.permutation(pool) for _ in range(200))]
+    measured = Measured(value, interval, 0.5, (float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))))
+    judgement = judge_attack(value, interval)
+    few = f" {len(other)} held-out patients can only show a strong leak." * (len(other) < 20)
+    sentence = (
+        "The attack cannot tell training patients from others."
+        if judgement.verdict == GOOD
+        else "The generator behaves differently on patients it was trained on: membership leaks."
+    )
+    return Figure(
+        axis="privacy",
+        name="membership_auc",
+        title=TITLES["membership_auc"],
+        **as_fields(measured),
+        unit="",
+        better="nearer floor",
+        n=n,
+        made_with=made_with,
+        verdict=judgement.verdict,
+        reading=f"{sentence} (AUC {value:.2f}, 0.5 is chance; without the model {details['blind_auc']:.2f}.){few}",
+        rule=judgement.rule,
+        headline=True,
+        details=details,
+    )
+
+
+def _found_figure(member: np.ndarray, other: np.ndarray, n: dict[str, int], made_with: str) -> Figure:
+    value, low, high = tpr_at_fpr(member, other, FPR)
+    title = TITLES["membership_tpr"]
+    if not np.isfinite(value):
+        why = f"{len(other)} held-out patients cannot resolve a false positive rate of 10 %; 10 are needed."
+        return not_computed("privacy", "membership_tpr", title, why, n, made_with)
+    judgement = judge_found((low, high), FPR)
+    allowed = int(FPR * len(other))
+    return Figure(
+        axis="privacy",
+        name="membership_tpr",
+        title=title,
+        value=value,
+        interval=(low, high),
+        floor=FPR,
+        floor_interval=(0.0, _chance_upper(len(member), allowed, len(other))),
+        unit="",
+        better="nearer floor",
+        n=n,
+        made_with=made_with,
+        verdict=judgement.verdict,
+        reading=f"The attack finds {value:.0%} of the training patients; chance finds 10%.",
+        rule=judgement.rule,
+    )
+
+
+def _chance_upper(members: int, allowed: int, others: int) -> float:
+    """Return the 97.5 % point of the share found by chance, the threshold itself being random.
+
+    With exchangeable scores the number of members above the (allowed + 1)-th largest of the others is negative
+    hypergeometric, i.e. beta-binomial.
+    """
+    from scipy.stats import betabinom
+
+    return float(betabinom.ppf(0.975, members, allowed + 1, others - allowed) / members)
