@@ -41,8 +41,7 @@ def model_card(
     Args:
         pipeline_folder: what `cmrsynth.hub.export.export_pipeline` wrote.
         evaluation: its figures become the results table and the `model-index`; None says that there is none.
-        training: the content of `training.json`: config, data, steps, images_seen, minutes, parameters, versions,
-            hardware, command, git.
+        training: the content of `training.json`; `TRAINING_KEYS` and git.
         repo_id: where it will be published, for the examples; the folder's name unless given.
         dataset_id: Hub id of the training data, if they are on the Hub. Never guessed: a local `data/acdc` looks
             like a Hub id too, and the card would link to a stranger's data.
@@ -59,8 +58,8 @@ def model_card(
     if missing := sorted(TRAINING_KEYS - set(training)):
         raise InputError(pipeline_folder / "training.json", f"lacks {missing}", "train with this version of cmrsynth")
     template = (files("cmrsynth.model_cards") / TEMPLATES[index["_class_name"]]).read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # a gap is an error
-    text = environment.from_string(template).render(
+    strict = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # a gap is an error
+    text = strict.from_string(template).render(
         card_data=_card_data(network, evaluation, training, dataset_id).to_yaml().rstrip(),
         location=repo_id or f"path/to/{pipeline_folder.name}",
         pipeline_hash=_pipeline_hash(pipeline_folder),
