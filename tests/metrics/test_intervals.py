@@ -8,10 +8,10 @@ from cmrsynth.metrics.frechet import frechet_distance
 from cmrsynth.metrics.intervals import bootstrap_patients, clopper_pearson, paired_bootstrap
 
 
-@pytest.mark.parametrize("patients", [8, 60])
+@pytest.mark.parametrize("patients", [8, pytest.param(60, marks=pytest.mark.slow)])
 def test_coverage_of_a_mean_is_nominal(patients):
     rng = np.random.default_rng(0)
-    repeats, hits = 500, 0
+    repeats, hits = 400, 0
     for repeat in range(repeats):
         values = rng.normal(size=patients)
         statistic = lambda rows, v=values: v[rows].sum() / patients  # noqa: E731
