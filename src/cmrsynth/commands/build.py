@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -46,7 +47,12 @@ class OnError(str, Enum):
 
 LABEL_WORDS = {"background": 0, "lv": 1, "myo": 2, "rv": 3}
 # Options that only one source understands; giving one to another source is refused, not ignored.
-SOURCE_OPTIONS = {"num_patients": "phantom", "pixel_spacing": "sunnybrook folder", "label_map": "folder"}
+SOURCE_OPTIONS = {
+    "num_patients": "phantom",
+    "pixel_spacing": "sunnybrook folder",
+    "label_map": "folder",
+    "myocardium": "sunnybrook",
+}
 
 
 def build(
@@ -80,6 +86,9 @@ def build(
     pixel_spacing: Annotated[
         float | None, typer.Option(help="sunnybrook, folder: side of a raw pixel in mm where files do not state it.")
     ] = None,
+    myocardium: Annotated[
+        bool, typer.Option("--myocardium", help="sunnybrook DICOM: end-diastole only, LV cavity and myocardium.")
+    ] = False,
     num_patients: Annotated[int | None, typer.Option(help="phantom: number of patients (default 40).")] = None,
     validation_fraction: Annotated[float, typer.Option(help="Share of patients for validation.")] = 0.15,
     test_fraction: Annotated[float, typer.Option(help="Share of patients for the test.")] = 0.25,
@@ -103,19 +112,19 @@ def build(
       cmrsynth build sunnybrook raw/sunnybrook --output data/sunnybrook --size 64 --spacing 2.0
       cmrsynth build folder raw/ours --label-map "1=lv,2=myo,3=rv" --output data/ours --on-error skip
     """
-    from cmrsynth.data.build import build_dataset
+    from cmrsynth.data.build import build_dataset, check_output
     from cmrsynth.data.sources import SOURCES
 
-    if source not in SOURCES:
-        raise InputError("source", f"unknown source {source!r}", f"use one of {', '.join(SOURCES)}")
-    if root is None and source != "phantom":
-        raise InputError(source, "no folder with raw files given", f"as in: cmrsynth build {source} FOLDER")
-    options = _source_options(
-        source, num_patients=num_patients, pixel_spacing=pixel_spacing, label_map=parse_label_map(label_map)
+    check_output(output, overwrite=overwrite)
+    entries, notes = _patients(
+        source,
+        root,
+        seed,
+        num_patients=num_patients,
+        pixel_spacing=pixel_spacing,
+        label_map=parse_label_map(label_map),
+        myocardium="ed" if myocardium else None,
     )
-    if source == "phantom":
-        options["seed"] = seed
-    entries = SOURCES[source].patients(root, **options)
     splits, rule = _splits(entries, seed, validation_fraction, test_fraction, split_file, test_vendor or ())
     before = _steps_before_crop(keep_empty=keep_empty, bias_field=bias_field, spacing=spacing)
     finder, attachments = _localiser(localiser, entries, splits, before, seed=seed, on_error=on_error)
@@ -131,6 +140,7 @@ def build(
         overwrite=overwrite,
         split_rule=rule,
         attachments=attachments,
+        notes=notes,
     )
     _show(folder)
     if push_to_hub:
@@ -162,13 +172,28 @@ def parse_label_map(text: str | None) -> dict[int, int] | None:
     return labels
 
 
-def _source_options(source: str, **given: object) -> dict[str, object]:
+def _patients(
+    source: str, root: Path | None, seed: int, **given: object
+) -> tuple[Sequence[PatientEntry], Sequence[str]]:
+    """Return the patients of a source, and what its reader warned about."""
+    from cmrsynth.data.sources import SOURCES
+
+    if source not in SOURCES:
+        raise InputError("source", f"unknown source {source!r}", f"use one of {', '.join(SOURCES)}")
+    if root is None and source != "phantom":
+        raise InputError(source, "no folder with raw files given", f"as in: cmrsynth build {source} FOLDER")
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if source not in SOURCE_OPTIONS[name].split():
             flag = "--" + name.replace("_", "-")
             raise InputError(source, f"{flag} means nothing here", f"it is for {SOURCE_OPTIONS[name]}; leave it out")
-    return options
+    if source == "phantom":
+        options["seed"] = seed
+    # Warnings go into the card as well: who reads the data set later must know, for instance, that mm are nominal.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        entries = SOURCES[source].patients(root, **options)
+    return entries, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
 def _splits(
@@ -270,7 +295,7 @@ def _show(folder: Path) -> None:
         table.add_row(split, *(str(facts[k]) for k in ("patients", "slices", "slices_with_label_at_border")))
     console = Console()
     console.print(table)
-    for warning in record["warnings"]:
+    for warning in (*record["warnings"], *record["notes"]):
         console.print(f"Warning: {warning}", style="bold red")
     for item in record["left_out"]:
         console.print(f"left out {item['patient_id']} ({item['split']}): {item['reason']}", highlight=False)

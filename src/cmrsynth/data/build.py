@@ -60,6 +60,7 @@ def build_dataset(
     overwrite: bool = False,
     split_rule: str = "given patient lists",
     attachments: Mapping[str, bytes] | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Build a data set in the schema of `cmrsynth.schema` and return its folder.
 
@@ -78,6 +79,7 @@ def build_dataset(
         overwrite: replace a data set built before at `output`.
         split_rule: one sentence for the card on how `splits` came about.
         attachments: further files of the folder, such as a fitted localiser; their hashes are recorded.
+        notes: further warnings for the card, such as an assumed pixel spacing.
 
     Raises:
         InputError: a patient cannot be read (with on_error="raise"), nothing is left, two splits share a
@@ -94,6 +96,7 @@ def build_dataset(
             **_record(progress, written, source, steps),
             "seed": seed,
             "split_rule": split_rule,
+            "notes": [conceal(note, names) for note in notes],
             "attachments": {name: hashlib.sha256(data).hexdigest() for name, data in (attachments or {}).items()},
             "left_out": [_public(item, names) for item in progress.left_out],
         }
@@ -113,6 +116,20 @@ def _check_splits(entries: Sequence[PatientEntry], splits: Mapping[str, Sequence
     if missing:
         raise InputError("splits", f"unknown patients {sorted(missing)[:5]}", "write ids as the source does")
     check_disjoint(splits)
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse an output folder that exists, or that `overwrite` would destroy though it is no data set of ours.
+
+    Raises:
+        InputError: it is refused.
+    """
+    if output.exists() and not overwrite:
+        raise InputError(output, "this folder exists already", "choose another --output, or add --overwrite")
+    if output.exists() and not (output / RECORD).is_file() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(
+            output, "not a data set built by cmrsynth, so it is not overwritten", "choose another --output"
+        )
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _licence(source: Source) -> dict[str, str]:
 def _prose(record: Mapping, source: Source) -> str:
     sections = [
         f"# Cardiac MRI short-axis slices from {source.name}",
-        *(f"> **Warning: {warning}.**" for warning in record["warnings"]),
+        *(f"> **Warning: {warning.rstrip('.')}.**" for warning in (*record["warnings"], *record["notes"])),
         source.description,
         "Not for diagnosis. Made with `cmrsynth build`; every fact below is in `build.json`.",
         f"## Source\n\n- Licence: {source.licence}\n- Homepage: {source.homepage}\n- Cite: {source.citation}\n"
