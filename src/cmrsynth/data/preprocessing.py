@@ -53,7 +53,7 @@ class SelectFrames:
             found = sorted({volume.phase for volume in study.volumes})
             raise InputError(
                 study.origin,
-                f"no frame of phase {'/'.join(self.phases)} (found {found})",
+                f"no frame of phase {' or '.join(self.phases)} (found {found})",
                 "choose others with --phases",
             )
         return replace(study, volumes=kept)

@@ -27,10 +27,10 @@ def pseudonyms(patient_ids: Iterable[str], *, source: str, seed: int) -> dict[st
 def conceal(text: str, names: Mapping[str, str]) -> str:
     """Return `text` with every original identifier replaced by its pseudonym, and without file paths.
 
-    >>> conceal("the same image as anna in /data/2009/scan.nii", {"anna": "folder-0001"})
-    'the same image as folder-0001 in (path)'
+    >>> conceal("the same image as anna in /data/2009/scan.nii.", {"anna": "folder-0001"})
+    'the same image as folder-0001 in (path).'
     """
-    text = re.sub(r"\S*[/\\]\S*", "(path)", text)
+    text = re.sub(r"\S*[/\\]\S*?(?=[:;,.)]*(?:\s|$))", "(path)", text)
     for original in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(original)}(?![A-Za-z0-9])", names[original], text)
     return text
