@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +62,11 @@ def load_study(
     """
     pieces = [_read(root, file, label_map, pixel_spacing) for file in files]
     _check_alike(pieces)
+    frames = _frames(root, patient_id, pieces)
     stated = _number(root, patient_id, facts, "slice_spacing")
     study = Study(
         patient_id=patient_id,
-        volumes=tuple(
-            _volume(part, phase, frame) for (frame, phase), part in _frames(root, patient_id, pieces).items()
-        ),
+        volumes=tuple(_volume(part, phase, frame) for (frame, phase), part in frames.items()),
         pixel_spacing=pieces[0].pixel_spacing,
         slice_spacing=pieces[0].slice_spacing if stated is None else stated,
         annotated_labels=tuple(sorted(set(label_map.values()) - {BACKGROUND})),
@@ -221,7 +221,7 @@ def _ordered(pieces: Sequence[_Piece]) -> tuple[list[_Piece], np.ndarray]:
         odd = next(piece for piece in pieces if piece.slice_index is None)
         raise InputError(odd.path, "no slice_index, though others of this frame have one", "give it for all or none")
     pieces = sorted(pieces, key=lambda piece: piece.slice_index)
-    for one, other in zip(pieces, pieces[1:], strict=False):
+    for one, other in pairwise(pieces):
         if one.slice_index == other.slice_index:
             raise InputError(
                 other.path,

@@ -104,13 +104,16 @@ def read_labelled(
 def _open(path: Path) -> tuple[np.ndarray, object, np.ndarray]:
     import nibabel
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.openers import ImageOpener
     from nibabel.spatialimages import HeaderDataError
 
     if not path.is_file():
         raise InputError(path, "the file is missing", "check the folder against the data set's own listing")
     try:
         image = nibabel.load(path)
-        header, affine = image.header, np.asarray(image.affine, dtype=np.float64)
+        affine = np.asarray(image.affine, dtype=np.float64)
+        with ImageOpener(str(path)) as stream:  # nibabel.load sets a voxel size of 0 to 1 mm: read what is written
+            header = type(image.header).from_fileobj(stream, check=False)
         voxels = np.asanyarray(image.dataobj)  # nibabel reads lazily: a cut file shows only here
     except (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError) as error:
         what = f"cannot be read as NIfTI, it is cut short or damaged ({reason(error, path)})"
@@ -123,8 +126,7 @@ def _open(path: Path) -> tuple[np.ndarray, object, np.ndarray]:
 
 def _spacing(header: object, path: Path, slices: int) -> tuple[tuple[float, float], float | None]:
     unit = _TO_MM.get(header.get_xyzt_units()[0], 1.0)
-    zooms = [float(zoom) * unit for zoom in header.get_zooms()[:3]]
-    x, y, z = (*zooms, 0.0)[:3]
+    x, y, z = (abs(float(zoom)) * unit for zoom in header["pixdim"][1:4])  # a negative size only means a flip
     in_plane = (y, x)
     if not (np.isfinite(in_plane).all() and min(in_plane) > 0):
         raise InputError(path, f"pixel size {in_plane} mm in the header", "write the true pixel size into the header")

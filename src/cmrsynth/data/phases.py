@@ -17,14 +17,14 @@ def name_phases(areas: Mapping[tuple[int, int], float]) -> dict[int, str]:
         areas: (slice, frame) to the area of the LV cavity, in any unit.
 
     Returns:
-        Frame to "ED", "ES" or "other". Of more than two labelled frames the two with the most slices are ED and ES;
-        a patient with one labelled frame has only "other", because nothing says which phase it is.
+        Frame to "ED", "ES" or "other", in that order. Of more than two labelled frames the two with the most slices
+        are ED and ES; one labelled frame alone is "other", because nothing says which phase it is.
 
     >>> name_phases({(0, 3): 50.0, (0, 9): 80.0, (1, 3): 20.0, (1, 9): 19.0, (2, 3): 40.0, (2, 9): 60.0})
-    {3: 'ES', 9: 'ED'}
+    {9: 'ED', 3: 'ES'}
     """
     counts = Counter(frame for _, frame in areas)
-    named = {frame: "other" for frame in sorted(counts)}
+    named = dict.fromkeys(sorted(counts), "other")
     pair = sorted(sorted(counts, key=lambda frame: (-counts[frame], frame))[:2])
     if len(pair) < 2:
         return named
@@ -34,4 +34,5 @@ def name_phases(areas: Mapping[tuple[int, int], float]) -> dict[int, str]:
     votes = Counter(max(pair, key=lambda frame: areas[z, frame]) for z in sorted(slices))
     total = {frame: sum(areas[z, frame] for z in slices) for frame in pair}
     diastole = max(pair, key=lambda frame: (votes[frame], total[frame]))
-    return {**named, **{frame: "ED" if frame == diastole else "ES" for frame in pair}}
+    systole = next(frame for frame in pair if frame != diastole)
+    return {diastole: "ED", systole: "ES", **{frame: "other" for frame in named if frame not in pair}}

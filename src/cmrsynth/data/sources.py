@@ -46,7 +46,7 @@ _ALL = (
         patients=_phantom_patients,
         licence="cc0-1.0",
         citation="the cmrsynth software",
-        homepage="https://pypi.org/project/cmrsynth",
+        homepage="part of cmrsynth",
         how_to_obtain="nothing to obtain: the phantom is computed from a seed",
         description="Procedural short-axis cine phantom: drawn anatomy, motion and scanner styles, no patient data. "
         "It serves tests and first steps; it is not a substitute for patients.",
@@ -60,7 +60,7 @@ _ALL = (
         "doi:10.1109/TMI.2018.2837502",
         homepage="https://www.creatis.insa-lyon.fr/Challenge/acdc/",
         how_to_obtain="register at the homepage, download and unpack; give the folder that holds patient001, ...",
-        description="Automated Cardiac Diagnosis Challenge: 150 patients in five groups (normal, dilated, hypertrophic, "
+        description="Automated Cardiac Diagnosis Challenge: 150 patients in 5 groups (normal, dilated, hypertrophic, "
         "infarct, abnormal RV), University Hospital of Dijon, Siemens 1.5 T and 3 T; LV cavity, myocardium and RV "
         "cavity at ED and ES.",
     ),
@@ -72,7 +72,7 @@ _ALL = (
         "Challenge, IEEE Transactions on Medical Imaging 40(12), 2021, doi:10.1109/TMI.2021.3090082",
         homepage="https://www.ub.edu/mnms/",
         how_to_obtain="request the data at the homepage, unpack; keep the information CSV in the top folder",
-        description="Multi-Centre, Multi-Vendor and Multi-Disease challenge: six hospitals in three countries, Siemens, "
+        description="Multi-Centre, Multi-Vendor and Multi-Disease challenge: 6 hospitals in three countries; Siemens, "
         "Philips, GE and Canon scanners; LV cavity, myocardium and RV cavity at ED and ES.",
     ),
     Source(
