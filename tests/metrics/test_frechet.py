@@ -63,6 +63,7 @@ def test_bias_of_two_samples_of_one_normal_follows_the_null_law():
     assert found == pytest.approx(d * (d + 5) / (2 * n), rel=0.06)
 
 
+@pytest.mark.slow  # its import takes seconds; the tests above are independent checks too
 def test_it_agrees_with_torchmetrics():
     fid = pytest.importorskip("torchmetrics.image.fid")
     torch = pytest.importorskip("torch")

@@ -40,6 +40,7 @@ def test_a_shift_is_seen_and_rotation_changes_nothing():
     assert kernel_distance(x @ rotation, y @ rotation) == pytest.approx(kernel_distance(x, y), rel=1e-9)
 
 
+@pytest.mark.slow  # its import takes seconds; the tests above are independent checks too
 def test_it_agrees_with_torchmetrics():
     kid = pytest.importorskip("torchmetrics.image.kid")
     torch = pytest.importorskip("torch")
