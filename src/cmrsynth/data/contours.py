@@ -14,8 +14,6 @@ import numpy as np
 
 from cmrsynth.errors import InputError
 
-SUPERSAMPLING = 8  # sample points per pixel side
-
 
 def read_contour(path: Path) -> np.ndarray:
     """Return the points of a contour file with one `x y` per line.
@@ -40,13 +38,15 @@ def read_contour(path: Path) -> np.ndarray:
 
 
 def rasterise(points: np.ndarray, shape: tuple[int, int], where: str | Path = "contour") -> np.ndarray:
-    """Return the pixels of which at least half lies inside a closed polygon.
+    """Return the pixels most covered by a closed polygon, as many as its area.
 
-    The covered share of each pixel is estimated on a grid of 8 x 8 points, so boundary pixels are decided by area
-    and neither the contour's orientation nor a repeated last point matters.
+    Pixels are taken by falling coverage until the mask has the area of the polygon to within half a pixel, which
+    cuts at a coverage near one half. Cutting at exactly one half keeps or drops whole rows of half-covered pixels,
+    which are common because contours are drawn on whole coordinates: a Sunnybrook cavity would grow by 1 to 2 %.
+    Of equally covered pixels those where row + column is even go first, so that a straight edge is not shifted.
 
     Args:
-        points: (N, 2), (x, y) in pixels, see the convention above.
+        points: (N, 2), (x, y) in pixels, see the convention above. Orientation does not matter.
         shape: (H, W) of the image.
         where: the file, for the message.
 
@@ -62,8 +62,6 @@ def rasterise(points: np.ndarray, shape: tuple[int, int], where: str | Path = "c
            [0, 1, 1, 0],
            [0, 0, 0, 0]])
     """
-    from skimage.draw import polygon
-
     height, width = shape
     low, high = points.min(axis=0), points.max(axis=0)
     if min(low) < -0.5 or high[0] > width - 0.5 or high[1] > height - 0.5:
@@ -73,16 +71,57 @@ def rasterise(points: np.ndarray, shape: tuple[int, int], where: str | Path = "c
             f"{width} x {height} pixels",
             "check that the contour belongs to this image",
         )
-    # Only the box around the contour is sampled; its first pixel has its corner at (left - 0.5, top - 0.5).
-    left, top = np.floor(low + 0.5).astype(int)
-    right, bottom = np.minimum(np.floor(high + 0.5).astype(int) + 1, (width, height))
-    fine = np.zeros(((bottom - top) * SUPERSAMPLING, (right - left) * SUPERSAMPLING), dtype=np.float32)
-    columns = (points[:, 0] - left + 0.5) * SUPERSAMPLING - 0.5
-    rows = (points[:, 1] - top + 0.5) * SUPERSAMPLING - 0.5
-    fine[polygon(rows, columns, fine.shape)] = 1
-    blocks = fine.reshape(bottom - top, SUPERSAMPLING, right - left, SUPERSAMPLING)
-    mask = np.zeros(shape, dtype=bool)
-    mask[top:bottom, left:right] = blocks.mean(axis=(1, 3)) >= 0.5
-    if not mask.any():
+    share = coverage(points, shape).ravel()
+    area = round(share.sum())
+    if area < 1:
         raise InputError(where, "the contour covers no pixel", "check that its coordinates are in pixels, not mm")
-    return mask
+    touched = np.flatnonzero(share)
+    odd = (touched // width + touched % width) % 2
+    scattered = touched * 0.6180339887498949 % 1  # a fixed order that favours no side
+    order = np.lexsort((scattered, odd, -share[touched].round(6)))
+    mask = np.zeros(height * width, dtype=bool)
+    mask[touched[order[:area]]] = True
+    return mask.reshape(shape)
+
+
+def coverage(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the exact share of each pixel that lies inside a closed polygon.
+
+    Every edge is cut where it crosses pixel borders. A piece inside one pixel adds the signed area to its right: a
+    trapezium in its own pixel and a full-width strip in every pixel further right. Summed over the closed polygon
+    this is the area inside.
+
+    Args:
+        points: (N, 2), (x, y) in pixels, inside the image.
+        shape: (H, W).
+
+    Returns:
+        (H, W) float64 in [0, 1].
+
+    >>> coverage(np.array([[0.0, 0.0], [1.5, 0.0], [1.5, 1.0], [0.0, 1.0]]), (2, 2))
+    array([[0.25, 0.5 ],
+           [0.25, 0.5 ]])
+    """
+    corners = points + 0.5  # now pixel (r, c) covers [c, c + 1] x [r, r + 1]
+    own = np.zeros((shape[0] + 1, shape[1] + 1))  # one more for pieces on the far border of the image
+    strip = np.zeros_like(own)
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        path = _cut_at_pixel_borders(start, end)
+        middle = (path[1:] + path[:-1]) / 2
+        columns, rows = np.floor(middle).astype(int).T
+        rise = np.diff(path[:, 1])
+        np.add.at(own, (rows, columns), rise * (columns + 1 - middle[:, 0]))
+        np.add.at(strip, (rows, columns), rise)
+    share = own + np.cumsum(strip, axis=1) - strip
+    return np.abs(share[:-1, :-1]).clip(0, 1)
+
+
+def _cut_at_pixel_borders(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return the points along a straight edge where it enters another pixel, with both ends, in order."""
+    cuts = [np.array([0.0, 1.0])]
+    for a, b in zip(start, end, strict=True):
+        borders = np.arange(np.ceil(min(a, b)), np.floor(max(a, b)) + 1)
+        if a != b:
+            cuts.append((borders - a) / (b - a))
+    t = np.unique(np.concatenate(cuts).clip(0, 1))[:, None]
+    return start + t * (end - start)
