@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cmrsynth.data.intensity import otsu
 from cmrsynth.data.study import Study, Volume
 from cmrsynth.errors import InputError
 
@@ -14,9 +15,9 @@ from cmrsynth.errors import InputError
 class BiasFieldCorrection:
     """N4 on each volume: estimate a smooth gain field and divide by it.
 
-    The field is estimated on a grid shrunk in the slice plane and over the foreground above Otsu's threshold,
-    never over the mask. Needs SimpleITK (`pip install "cmrsynth[n4]"`). The cine is left alone: the localiser
-    looks at changes over time, which a constant gain does not move.
+    The field is estimated on a grid shrunk in the slice plane and over the foreground, never over the mask.
+    Foreground is what exceeds half of Otsu's threshold: muscle belongs to it, lung and air do not. The cine is
+    left alone: the localiser looks at changes over time. Needs SimpleITK (`pip install "cmrsynth[n4]"`).
 
     Source: Tustison et al. 2010, IEEE Trans. Med. Imaging 29(6).
 
@@ -44,14 +45,14 @@ class BiasFieldCorrection:
 
     def _correct(self, volume: Volume, study: Study) -> Volume:
         itk = _simple_itk()
-        # N4 works on logarithms: lift the image so that no voxel is zero or negative.
-        floor = float(volume.image.min())
+        # N4 works on logarithms, so no voxel may be zero; a gain multiplies, so zero must stay (nearly) zero.
+        floor = min(0.0, float(volume.image.min()))
         lifted = volume.image - floor + 1e-3 * max(float(np.ptp(volume.image)), 1e-6)
         image = itk.GetImageFromArray(lifted.astype(np.float32))
         image.SetSpacing((study.pixel_spacing[1], study.pixel_spacing[0], study.slice_spacing or 10.0))
         if len(lifted) == 1:
             image = image[:, :, 0]
-        foreground = itk.OtsuThreshold(image, 0, 1)
+        foreground = itk.BinaryThreshold(image, otsu(lifted) / 2, float(lifted.max()), 1, 0)
         factors = [self.shrink, self.shrink, 1][: image.GetDimension()]
         correction = itk.N4BiasFieldCorrectionImageFilter()
         correction.SetMaximumNumberOfIterations(list(self.iterations))

@@ -113,9 +113,10 @@ def window_start(centre: float, size: int, length: int) -> int:
     >>> window_start(1.0, 4, 10), window_start(5.5, 4, 10), window_start(3.0, 10, 4)
     (0, 4, -3)
     """
+    # Halves are rounded down in both cases, so that padding and then cropping is the identity.
     if length <= size:
         return -((size - length) // 2)
-    return int(np.clip(np.floor(centre - (size - 1) / 2 + 0.5), 0, length - size))
+    return int(np.clip(np.ceil(centre - (size - 1) / 2 - 0.5), 0, length - size))
 
 
 def crop_study(study: Study, size: int, centre: tuple[float, float]) -> Study:

@@ -22,19 +22,20 @@ from cmrsynth.seeds import derive_seed, torch_generator
 
 GRID = 64  # the network sees GRID x GRID pixels ...
 GRID_MM = 4.0  # ... of this size: 256 mm, centred as the image is
+CELL = 4  # side of an output cell in grid pixels
 MAX_SHIFT = 10  # random shift in training, in grid pixels: the heart is not always in the middle
 BATCH = 16
 
 
 def heart_network() -> nn.Sequential:
-    """Return the untrained network: (B, 1, 64, 64) in [0, 1] to (B, 1, 32, 32) logits of "heart here".
+    """Return the untrained network: (B, 1, 64, 64) in [0, 1] to (B, 1, 16, 16) logits of "heart here".
 
     Dilated convolutions let every output see most of the slice: the heart is found by its surroundings.
     """
     layers: list[nn.Module] = []
-    channels = (1, 16, 24, 24, 24, 24)
+    channels = (1, 16, 24, 24, 24, 24, 24)
     for number, (before, after) in enumerate(pairwise(channels)):
-        stride, dilation = (2, 1) if number == 0 else (1, 2 ** (number - 1))
+        stride, dilation = (2, 1) if number < 2 else (1, 2 ** (number - 2))
         layers.append(skip_init(nn.Conv2d, before, after, 3, stride=stride, padding=dilation, dilation=dilation))
         layers.append(nn.SiLU())
     return nn.Sequential(*layers, skip_init(nn.Conv2d, channels[-1], 1, 1))
@@ -61,7 +62,7 @@ class HeartNetwork:
         heat = self.network(images[:, None]).sigmoid().mean(dim=(0, 1)).double().numpy()
         heat = np.where(heat > 0.5 * heat.max(), heat, 0)
         position = (np.indices(heat.shape) * heat).sum(axis=(1, 2)) / heat.sum()
-        position = position * 2 + 0.5  # a cell of the 32 x 32 output covers two grid pixels
+        position = position * CELL + (CELL - 1) / 2
         return _from_grid(position, study)
 
     def to_bytes(self) -> bytes:
@@ -159,7 +160,7 @@ def _initialise(network: nn.Sequential, generator: torch.Generator) -> None:
 
 
 def _batch(images: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return (B, 1, 64, 64) shifted slices and (B, 1, 32, 32) shares of heart."""
+    """Return (B, 1, 64, 64) shifted slices and (B, 1, 16, 16) shares of heart."""
     rows = rng.integers(len(images), size=BATCH)
     starts = rng.integers(-MAX_SHIFT, MAX_SHIFT + 1, size=(BATCH, 2))
     pairs = [
@@ -167,7 +168,7 @@ def _batch(images: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> t
         for row, start in zip(rows, starts, strict=True)
     ]
     image, mask = (torch.from_numpy(np.stack(part))[:, None] for part in zip(*pairs, strict=True))
-    return image, nn.functional.avg_pool2d(mask, 2)
+    return image, nn.functional.avg_pool2d(mask, CELL)
 
 
 def fit_on_patients(
