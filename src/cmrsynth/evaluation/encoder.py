@@ -16,13 +16,13 @@ from cmrsynth.evaluation.settings import ExtractorSpec
 if TYPE_CHECKING:
     import torch
 
-MAX_DIMENSIONS = 48
+MAX_DIMENSIONS = 32
 IMAGES_PER_DIMENSION = 4  # a covariance in d dimensions needs several times d images
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Features standardised on the real training images and reduced to their whitened principal components.
+    """Features standardised on the real training images and reduced to their principal components.
 
     Args:
         name: e.g. "cardiac encoder".
@@ -30,7 +30,7 @@ class Encoder:
         raw: (N, H, W) images in [0, 1] to (N, D) features.
         mean, scale: (D,) of the raw features of the real training images.
         components: (D, d) principal axes of the standardised features of the real training images, scaled so that
-            those images have unit variance along each.
+            those images have a mean variance of 1.
     """
 
     name: str
@@ -58,9 +58,10 @@ def fit_encoder(name: str, weight_hash: str, raw: Callable[[np.ndarray], np.ndar
     scale = np.maximum(deviation, 0.05 * np.median(deviation) + 1e-8)
     dimensions = max(2, min(MAX_DIMENSIONS, len(real) // IMAGES_PER_DIMENSION, features.shape[1]))
     _, spread, axes = np.linalg.svd((features - mean) / scale, full_matrices=False)
-    # Unit variance along every axis, or the one or two largest would be all that a distance sees.
-    lengths = np.maximum(spread[:dimensions], 1e-3 * spread[0]) / np.sqrt(len(real))
-    return Encoder(name, weight_hash, raw, mean, scale, (axes[:dimensions] / lengths[:, None]).T)
+    # One scale for all axes, so that the mean variance is 1. Not whitened: along its many small axes a network
+    # differs more between patients than between a sharp and a blurred image.
+    length = np.sqrt((spread[:dimensions] ** 2).mean() / len(real))
+    return Encoder(name, weight_hash, raw, mean, scale, axes[:dimensions].T / max(length, 1e-8))
 
 
 def cardiac_encoder(segmenter: Segmenter, real: np.ndarray) -> Encoder:

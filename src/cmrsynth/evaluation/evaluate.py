@@ -15,13 +15,14 @@ from typing import Any
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.adherence import adherence_figures
+from cmrsynth.evaluation.distances import all_distances
 from cmrsynth.evaluation.encoder import cardiac_encoder, load_extractor
 from cmrsynth.evaluation.fidelity import fidelity_figures
 from cmrsynth.evaluation.figure import Evaluation
 from cmrsynth.evaluation.inputs import check_sets, mask_origin
 from cmrsynth.evaluation.membership_attack import VelocityModel, membership_figures
 from cmrsynth.evaluation.pictures import draw_pictures
-from cmrsynth.evaluation.privacy import all_distances, privacy_figures
+from cmrsynth.evaluation.privacy import privacy_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.utility import model_facts, test_arms, train_arms, utility_figures
 from cmrsynth.evaluation.verdict import VERDICT_RULE, overall

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
+from cmrsynth.evaluation.distances import Distances
 from cmrsynth.evaluation.figure import Evaluation, Figure, Picture
-from cmrsynth.evaluation.privacy import Distances
 from cmrsynth.labels import LV, MYO, RV
 from cmrsynth.seeds import derive_seed
 

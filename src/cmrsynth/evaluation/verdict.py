@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from cmrsynth.evaluation.figure import AXES, DO_NOT_SHARE, GOOD, LOOK, NOT_COMPUTED, Figure
 from cmrsynth.evaluation.floors import Interval, Measured
 
-NEAR, FAR = 2.0, 6.0  # distances, in units of the upper end of the floor
+NEAR, FAR = 1.5, 4.0  # distances, in units of the upper end of the floor
+CROWDED = 2.0  # density, in units of the upper end of the floor
 KEPT, LOST = 0.7, 0.35  # scores, as a share of the floor
 DICE_CLOSE, DICE_APART = 0.05, 0.15
 NULL_RATE = 0.05
@@ -38,7 +39,7 @@ class Judgement:
 def judge_distance(measured: Measured, *, near: float = NEAR, far: float = FAR) -> Judgement:
     """Judge a distance whose floor is what real patients get: smaller is better.
 
-    >>> judge_distance(Measured(3.0, (2.5, 3.5), 1.0, (0.8, 2.0))).verdict
+    >>> judge_distance(Measured(2.9, (2.5, 3.5), 1.0, (0.8, 2.0))).verdict
     'good'
     """
     top = max(measured.floor_interval[1] if measured.floor_interval else measured.floor or 0.0, measured.floor or 0.0)
@@ -72,9 +73,11 @@ def judge_score(measured: Measured) -> Judgement:
 def judge_two_sided(measured: Measured) -> Judgement:
     """Judge a figure whose right value is that of real patients: too high is as wrong as too low (density)."""
     low = judge_score(measured)
-    floor = max(measured.floor or 0.0, measured.floor_interval[1] if measured.floor_interval else 0.0)
-    rule = f"{low.rule}; above {NEAR:g} times its upper end ({NEAR * floor:.3f}) look closer: samples crowd together"
-    crowded = low.verdict == GOOD and measured.value > NEAR * floor
+    top = max(1.0, measured.floor_interval[1] if measured.floor_interval else measured.floor or 0.0)  # 1 is ideal
+    rule = (
+        f"{low.rule}; above {CROWDED:g} times its upper end ({CROWDED * top:.3f}) look closer: samples crowd together"
+    )
+    crowded = low.verdict == GOOD and measured.value > CROWDED * top
     return Judgement(LOOK if crowded else low.verdict, rule)
 
 
