@@ -13,6 +13,8 @@ from cmrsynth.data.phantom_physics import Layer, ScannerStyle, Tissue
 from cmrsynth.data.phantom_thorax import Thorax, coverage
 from cmrsynth.labels import LV, MYO, RV
 
+_MARGIN_MM = 24.0  # the thickest pericardial fat, the fill of the grooves and the blur of an outline
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -124,10 +126,7 @@ def _beat(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (T, H, W) signals and masks of one slice, computed only where the heart can be."""
     outlines = phantom_anatomy.contours(heart, z, examination.contraction, 0.9 * examination.slice_spacing)
-    reach = outlines.epicardium.max() + heart.rv_width * 1.25 + 24.0
-    window = tuple(
-        slice(*np.searchsorted(axis, (-reach, reach))) for axis in (np.array(grid[1][:, 0]), np.array(grid[0][0]))
-    )
+    window = _window(heart, outlines, *grid)
     x, y = grid[0][window], grid[1][window]
     frames = np.repeat(body[None], len(examination.contraction), 0)
     masks = np.zeros(frames.shape, np.uint8)
@@ -137,6 +136,18 @@ def _beat(
     frames[inner] = phantom_physics.composite(frames[inner], painted, examination.style, texture[window])
     masks[inner] = _labels(outlines, distances)
     return frames, masks
+
+
+def _window(heart: Heart, outlines: Contours, x: np.ndarray, y: np.ndarray) -> tuple[slice, slice]:
+    """Return rows and columns that hold both ventricles at every moment and the fat around them."""
+    around_lv = outlines.epicardium.max() + _MARGIN_MM
+    around_rv = max(outlines.rv_across.max(), outlines.rv_along.max()) + _MARGIN_MM
+    sides = []
+    for axis, towards in ((y[:, 0], np.sin(heart.septum)), (x[0], np.cos(heart.septum))):
+        rv = towards * outlines.rv_centre
+        low, high = min(-around_lv, rv.min() - around_rv), max(around_lv, rv.max() + around_rv)
+        sides.append(slice(*np.searchsorted(axis, (low, high))))
+    return sides[0], sides[1]
 
 
 @dataclass(frozen=True)
@@ -192,7 +203,7 @@ def _layers(
     edge = np.hypot(pixel_mm, outlines.edge)[:, None, None].astype(np.float32)
     orders = np.arange(4)[:, None, None]
     amplitude, phase = thorax.pericardial_fat[:, :, None, None].transpose(1, 0, 2, 3)
-    fat = np.clip((amplitude * np.cos(orders * (np.arctan2(y, x) - phase))).sum(0), 0.0, 12.0)
+    fat = np.clip((amplitude * np.cos(orders * (np.arctan2(y, x) - phase))).sum(0), 0.0, 12.0).astype(np.float32)
     outer = _smooth_minimum(distances.epicardium, distances.rv_ellipse - RV_WALL_MM, 16.0)  # fills the grooves
     present = coverage(distances.epicardium, edge)
     trabeculated = _rv_trabeculae(strands, outlines)
@@ -223,10 +234,11 @@ def _papillary(
     heart: Heart, outlines: Contours, distances: _Distances, x: np.ndarray, y: np.ndarray, edge: np.ndarray
 ) -> np.ndarray:
     """Return (T, H, W) coverage of the two papillary muscles; they belong to the cavity's label, as in ACDC."""
-    size = heart.papillary * np.clip(2.2 * np.sin(np.pi * np.clip((outlines.level - 0.12) / 0.72, 0, 1)), 0, 1)
+    largest, turn = heart.papillary
+    size = largest * np.clip(2.2 * np.sin(np.pi * np.clip((outlines.level - 0.12) / 0.72, 0, 1)), 0, 1)
     total = np.zeros(distances.rv.shape, np.float32)
     for side, scale in ((0.95, 1.0), (-1.0, 0.85), (-0.72, 0.5)):
-        angle = heart.septum + np.pi + side
+        angle = heart.septum + np.pi + side + turn
         nearest = np.argmin(np.abs(np.angle(np.exp(1j * (phantom_anatomy.ANGLES - angle)))))
         wall = outlines.endocardium[:, nearest]
         radius = np.minimum(scale * size, 0.3 * wall)

@@ -36,7 +36,7 @@ class Heart:
         rv_width: of the RV cavity between septum and free wall, at the base.
         rv_span: half its extent along the septum, relative to the LV's outer radius.
         rv_shortening: share by which that width shrinks.
-        papillary: size of the papillary muscles.
+        papillary: radius of the papillary muscles, and the angle by which they are turned from their usual place.
         trabeculae: (K, 3) amplitude, phase and twist per mm along z of the endocardial roughness of order 9, 10, ...
     """
 
@@ -53,7 +53,7 @@ class Heart:
     rv_width: float
     rv_span: float
     rv_shortening: float
-    papillary: float
+    papillary: tuple[float, float]
     trabeculae: np.ndarray
 
 
@@ -84,11 +84,11 @@ class Contours:
 def draw_heart(pathology: str, rng: np.random.Generator) -> Heart:
     """Return a random heart with one of the `PATHOLOGIES`.
 
-    Normal sizes follow Petersen et al. 2017 (doi:10.1186/s12968-017-0327-9): EDV about 140 ml, ejection fraction
+    Normal sizes follow Petersen et al. 2017 (doi:10.1186/s12968-017-0327-9): EDV about 130 ml, ejection fraction
     about 0.6, end-diastolic wall 8-10 mm. A hypertrophic septum is thicker than 15 mm (Elliott et al. 2014,
     doi:10.1093/eurheartj/ehu284), a dilated LV ejects less than 0.4.
     """
-    radius, wall, ejection = rng.uniform(23.0, 26.0), rng.uniform(8.0, 9.6), rng.uniform(0.56, 0.66)
+    radius, wall, ejection = rng.uniform(23.5, 26.5), rng.uniform(8.0, 9.6), rng.uniform(0.56, 0.66)
     rv_width, rv_ejection = rng.uniform(27.0, 33.0), rng.uniform(0.5, 0.62)
     septum = np.pi + rng.normal(0.2, 0.22)  # towards the left and a little up
     thickening, scar, flattening, papillary = (0.0, 1.0, 0.0), (0.0, 1.0, 0.0), rng.uniform(0.0, 0.05), 4.6
@@ -107,8 +107,6 @@ def draw_heart(pathology: str, rng: np.random.Generator) -> Heart:
             rv_width, rv_ejection = rng.uniform(43.0, 52.0), rng.uniform(0.2, 0.36)
             flattening, ejection = rng.uniform(0.12, 0.2), rng.uniform(0.5, 0.6)
     longitudinal = 0.25 * ejection
-    orders = np.arange(2, 6)
-    roughness = rng.uniform(0.6, 1.3) * np.abs(rng.standard_normal(18)) * 0.45
     return Heart(
         radius=radius,
         wall=wall,
@@ -116,21 +114,26 @@ def draw_heart(pathology: str, rng: np.random.Generator) -> Heart:
         radial_shortening=1 - np.sqrt((1 - ejection) / (1 - longitudinal)),
         longitudinal_shortening=longitudinal,
         septum=septum,
-        modes=np.stack([rng.normal(0, 0.09, 4) / orders**1.5, rng.uniform(-np.pi, np.pi, 4)], 1),
+        modes=np.stack([rng.normal(0, 0.09, 4) / np.arange(2, 6) ** 1.5, rng.uniform(-np.pi, np.pi, 4)], 1),
         thickening=thickening,
         scar=scar,
         septal_flattening=flattening,
         rv_width=rv_width,
         rv_span=rng.uniform(1.12, 1.28) * (1.1 if pathology == "abnormal_rv" else 1.0),
         rv_shortening=1 - (1 - rv_ejection) ** 0.62,
-        papillary=papillary * rng.uniform(0.85, 1.15),
-        trabeculae=np.stack([roughness, rng.uniform(-np.pi, np.pi, 18), rng.normal(0.0, 0.12, 18)], 1),
+        papillary=(papillary * rng.uniform(0.8, 1.2), rng.normal(0.0, 0.25)),
+        trabeculae=_draw_trabeculae(rng),
     )
+
+
+def _draw_trabeculae(rng: np.random.Generator) -> np.ndarray:
+    roughness = 0.45 * rng.uniform(0.6, 1.3) * np.abs(rng.standard_normal(18))
+    return np.stack([roughness, rng.uniform(-np.pi, np.pi, 18), rng.normal(0.0, 0.12, 18)], 1)
 
 
 def _bump(angle: np.ndarray, centre: float, half_width: float) -> np.ndarray:
     """Return a smooth bump on the circle: 1 at `centre`, 0 from `half_width` away."""
-    away = np.abs((angle - centre + np.pi) % (2 * np.pi) - np.pi)
+    away = np.abs(_wrap(angle - centre))
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(away / half_width, 0.0, 1.0))
 
 
@@ -163,27 +166,34 @@ def contours(heart: Heart, z: float, contraction: np.ndarray, thickness_mm: floa
     wall_area = (epi_rest**2 - endo_rest**2) / shrink
     wall_area = (1 - atrial) * wall_area + atrial * ((endo + ATRIAL_WALL_MM) ** 2 - endo**2)
     epi = np.sqrt(endo**2 + wall_area)
-    outer = epi.mean(1)
-    rv_profile = np.sqrt(np.clip(1 - (np.clip(level[:, 0], 0, None) / 0.86) ** 2.2, 0.0, 1.0))
-    width = heart.rv_width * rv_profile * (1 - heart.rv_shortening * ventricular[:, 0])
-    along = heart.rv_span * outer * (0.55 + 0.45 * rv_profile) + 0.08 * width
-    across = np.where(width > 2.5, 0.5 * width + 0.35 * outer, 0.0)
-    toward = epi[:, np.argmin(np.abs(_wrap(ANGLES - heart.septum)))]
-    slope = _slope(heart, level[:, 0])
+    rv_centre, rv_across, rv_along = _rv_ellipse(heart, epi, level[:, 0], ventricular[:, 0])
     return Contours(
         endocardium=endo,
         rough_endocardium=np.maximum(endo - _fingers(heart, z, endo), 0.0),
         epicardium=epi,
-        rv_centre=toward + width - across,
-        rv_across=across,
-        rv_along=along,
+        rv_centre=rv_centre,
+        rv_across=rv_across,
+        rv_along=rv_along,
         level=level[:, 0],
-        edge=thickness_mm * slope,
+        edge=thickness_mm * _slope(heart, level[:, 0]),
     )
 
 
 def _wrap(angle: np.ndarray) -> np.ndarray:
     return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def _rv_ellipse(
+    heart: Heart, epicardium: np.ndarray, level: np.ndarray, contraction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (T,) centre, semi-axis across and semi-axis along the septum; see `Contours`."""
+    outer = epicardium.mean(1)
+    profile = np.sqrt(np.clip(1 - (np.clip(level, 0, None) / 0.86) ** 2.2, 0.0, 1.0))
+    width = heart.rv_width * profile * (1 - heart.rv_shortening * contraction)
+    along = heart.rv_span * outer * (0.55 + 0.45 * profile) + 0.08 * width
+    across = np.where(width > 2.5, 0.5 * width + 0.35 * outer, 0.0)
+    septal_wall = epicardium[:, np.argmin(np.abs(_wrap(ANGLES - heart.septum)))]
+    return septal_wall + width - across, across, along
 
 
 def _resting_radii(heart: Heart, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -245,7 +255,9 @@ def rv_distance(heart: Heart, shape: Contours, x: np.ndarray, y: np.ndarray) -> 
     """
     towards = x * np.cos(heart.septum) + y * np.sin(heart.septum)
     beside = -x * np.sin(heart.septum) + y * np.cos(heart.septum)
-    centre, across, along = (v[:, None, None] for v in (shape.rv_centre, shape.rv_across, shape.rv_along))
+    centre, across, along = (
+        v[:, None, None].astype(np.float32) for v in (shape.rv_centre, shape.rv_across, shape.rv_along)
+    )
     none, across, along = across == 0, np.maximum(across, 1.0), np.maximum(along, 1.0)
     bent = towards - centre + 0.006 * beside**2 + 0.15 * beside  # the free wall wraps around the LV, lower end leads
     distance = np.sqrt((bent / across) ** 2 + (beside / along) ** 2)

@@ -116,7 +116,7 @@ def bssfp_signal(tissue: Tissue, flip_angle: float, field_strength: float) -> fl
         flip_angle: in degrees.
         field_strength: in tesla; T1 is interpolated between its values at 1.5 T and 3 T.
 
-    Source: Scheffler & Lehnhardt 2003, doi:10.1007/s00330-003-1957-x, eq. 2.
+    Source: Scheffler & Lehnhardt 2003, doi:10.1007/s00330-003-1957-x.
 
     >>> round(bssfp_signal(Tissue.BLOOD, 60.0, 1.5) / bssfp_signal(Tissue.MYOCARDIUM, 60.0, 1.5), 1)
     3.1

@@ -81,7 +81,7 @@ def draw_thorax(heart: Heart, rng: np.random.Generator) -> Thorax:
         vessels=vessels,
         liver_vessels=liver_vessels,
         bowel=bowel,
-        pericardial_fat=np.stack([[rng.uniform(2.5, 6.0), *rng.normal(0, 2.0, 3)], rng.uniform(-np.pi, np.pi, 4)], 1),
+        pericardial_fat=np.stack([[rng.uniform(0.5, 4.5), *rng.normal(0, 2.0, 3)], rng.uniform(-np.pi, np.pi, 4)], 1),
     )
 
 
