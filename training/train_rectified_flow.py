@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, broadcast, set_seed
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import EMAModel
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cmrsynth.data.loading import SliceSet, load_slices
 from cmrsynth.errors import InputError
@@ -191,6 +191,15 @@ def shared_seconds(accelerator: Accelerator, seconds: float) -> float:
     return broadcast(torch.tensor([seconds], dtype=torch.float64, device=accelerator.device)).item()
 
 
+def show(progress: Progress, task: TaskID, run: Run, loss: float) -> None:
+    """Move the progress bar; where there is no terminal (a log file, a cluster), print a line now and then."""
+    used = run.budget.progress(run.step, run.seconds)
+    progress.update(task, completed=used, status=f"step {run.step}, loss {loss:.4f}")
+    if not progress.console.is_terminal and run.step % (10 * run.config.log_steps) == 0:
+        minutes = run.seconds / 60
+        run.accelerator.print(f"step {run.step}, {minutes:.1f} min ({used:.0%}), loss {loss:.4f}", flush=True)
+
+
 def report_progress(run: Run, loss: torch.Tensor) -> None:
     """Log the loss, and every so often the held-out loss and a grid of samples."""
     config, accelerator = run.config, run.accelerator
@@ -248,12 +257,12 @@ def main(config: RectifiedFlowConfig) -> None:
     columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:
         task = progress.add_task("training", total=1.0, status="")
-        while (used := run.budget.progress(run.step, run.seconds)) < 1:
+        while run.budget.progress(run.step, run.seconds) < 1:
             began = time.perf_counter()
             loss = run.train_step()
             run.seconds = shared_seconds(accelerator, run.seconds + time.perf_counter() - began)
             if run.step % config.log_steps == 0:
-                progress.update(task, completed=used, status=f"step {run.step}, loss {loss.item():.4f}")
+                show(progress, task, run, loss.item())
             report_progress(run, loss)
             if run.step % config.checkpoint_steps == 0:
                 run.save()

@@ -97,9 +97,15 @@ def pipeline_hash(location: str | Path) -> str:
     """Return a hash of everything that decides the samples: the index, the configurations and the weights."""
     folder, digest = pipeline_folder(location), sha256()
     for path in sorted(folder.rglob("*")):
-        if path.name in ("model_index.json", "config.json", "scheduler_config.json") or path.suffix == ".safetensors":
-            digest.update(path.relative_to(folder).as_posix().encode())
-            digest.update(path.read_bytes())
+        if path.name in ("model_index.json", "config.json", "scheduler_config.json"):
+            settings = json.loads(path.read_text(encoding="utf-8"))  # names with _ say who wrote it, not what it is
+            content = json.dumps({k: v for k, v in settings.items() if k[0] != "_"}, sort_keys=True).encode()
+        elif path.suffix == ".safetensors":
+            content = path.read_bytes()
+        else:
+            continue
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(content)
     return digest.hexdigest()[:16]
 
 

@@ -87,7 +87,7 @@ class MaskUNet(ModelMixin, ConfigMixin):
         sample_size: int = 64,
         in_channels: int = 1,
         mask_channels: int = 4,
-        block_out_channels: Sequence[int] = (24, 64, 96, 192),
+        block_out_channels: Sequence[int] = (24, 48, 96, 192),
         layers_per_block: int = 1,
         attention_levels: Sequence[int] = (3,),
         vocabularies: Mapping[str, Sequence[str]] | None = None,

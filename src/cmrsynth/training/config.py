@@ -33,7 +33,7 @@ class RectifiedFlowConfig:
     train_split: str = option("train", "split that is learned from")
     validation_split: str = option("validation", "split whose loss is logged; an empty string for none")
 
-    block_out_channels: list[int] = option([24, 64, 96, 192], "width of each level, from full resolution down")
+    block_out_channels: list[int] = option([24, 48, 96, 192], "width of each level, from full resolution down")
     layers_per_block: int = option(1, "residual blocks per level below full resolution")
     attention_levels: list[int] = option([3], "levels with self-attention (0 is full resolution)")
 

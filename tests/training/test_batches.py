@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from cmrsynth.training.batches import TrainingSlices, Withholding, draw_batch, positions_of_step, row_at
+
+KEEP = Withholding(0.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def data() -> TrainingSlices:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (5, 8, 8), generator=generator).to(torch.uint8)
+    images = labels[:, None].float() / 3 * 2 - 1  # image and mask tell the same, so a wrong pairing shows
+    return TrainingSlices(images, labels, torch.arange(1, 11).reshape(5, 2))
+
+
+def test_each_epoch_is_a_permutation_and_epochs_differ() -> None:
+    epochs = [[row_at(p, 7, seed=0) for p in range(7 * e, 7 * e + 7)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_processes_together_see_what_one_sees(data: TrainingSlices) -> None:
+    together = [positions_of_step(3, batch_size=2, rank=r, world_size=2) for r in (0, 1)]
+    alone = positions_of_step(3, batch_size=4, rank=0, world_size=1)
+    halves = [draw_batch(data, p, seed=1, withholding=KEEP, shift=2) for p in together]
+    whole = draw_batch(data, alone, seed=1, withholding=KEEP, shift=2)
+    for name in ("image", "mask", "attributes", "noise", "time_normal"):
+        assert torch.equal(torch.cat([getattr(h, name) for h in halves]), getattr(whole, name))
+
+
+def test_image_and_mask_are_shifted_together_and_not_interpolated(data: TrainingSlices) -> None:
+    batch = draw_batch(data, range(20), seed=0, withholding=KEEP, shift=3)
+    labels = ((batch.image[:, 0] + 1) / 2 * 3).round().long()
+    assert torch.equal(batch.mask.argmax(1), labels)
+    assert set(batch.image.unique().tolist()) <= set(data.images.unique().tolist())
+    unshifted = draw_batch(data, range(5), seed=0, withholding=KEEP, shift=0)
+    assert torch.equal(unshifted.image, data.images[[row_at(p, 5, 0) for p in range(5)]])
+
+
+def test_shares_of_withheld_conditions(data: TrainingSlices) -> None:
+    n = 4000
+    batch = draw_batch(data, range(n), seed=0, withholding=Withholding(0.2, 0.25, 0.5), shift=0)
+    no_mask = batch.mask.sum((1, 2, 3)) == 0
+    attribute_gone = batch.attributes == 0
+    assert abs(no_mask.float().mean() - (0.2 + 0.8 * 0.25)) < 0.03
+    assert abs(attribute_gone.float().mean() - (0.2 + 0.8 * 0.5)) < 0.03
+    # "everything" goes together: both attributes and the mask
+    everything = no_mask & attribute_gone.all(1)
+    assert abs(everything.float().mean() - (0.2 + 0.8 * 0.25 * 0.25)) < 0.03
+    assert torch.equal(batch.mask[~no_mask].sum(1), torch.ones_like(batch.mask[~no_mask][:, 0]))
+
+
+def test_draws_are_normal_and_differ(data: TrainingSlices) -> None:
+    batch = draw_batch(data, range(500), seed=0, withholding=KEEP, shift=0)
+    assert abs(batch.noise.mean()) < 0.02
+    assert abs(batch.noise.std() - 1) < 0.02
+    assert abs(batch.time_normal.std() - 1) < 0.1
+    assert max(Counter(batch.time_normal.tolist()).values()) == 1

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cmrsynth.errors import InputError
+from cmrsynth.training.config import RectifiedFlowConfig, parse_config
+
+NEEDED = ("--data", "d", "--output", "o", "--max-train-steps", "5")
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("learning_rate: 0.001\nbatch_size: 2\n")
+    config = parse_config(RectifiedFlowConfig, ["--config", str(path), *NEEDED, "--batch-size", "3"])
+    assert (config.learning_rate, config.batch_size) == (0.001, 3)
+
+
+def test_an_unknown_setting_in_the_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("learning_rat: 0.001\n")
+    with pytest.raises(InputError, match="learning_rat"):
+        parse_config(RectifiedFlowConfig, ["--config", str(path), *NEEDED])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--data", "d", "--output", "o"),
+        (*NEEDED, "--max-train-minutes", "3"),
+        (*NEEDED, "--condition-dropout", "1.5"),
+        (*NEEDED, "--mixed-precision", "fp8"),
+        (*NEEDED, "--batch-size", "0"),
+        (*NEEDED, "--attributes", "age"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        parse_config(RectifiedFlowConfig, arguments)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_published_configuration_parses(path: Path) -> None:
+    values = yaml.safe_load(path.read_text())
+    extra = [] if "data" in values else list(NEEDED[:4])
+    budget = {"max_train_steps", "max_train_minutes"} & set(values)
+    extra += [] if budget else ["--max-train-minutes", "1"]
+    assert parse_config(RectifiedFlowConfig, ["--config", str(path), *extra]).output
