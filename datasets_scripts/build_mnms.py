@@ -1,6 +1,6 @@
 """Build a data set from M&Ms.
 
-    python datasets_scripts/build_mnms.py raw/mnms --output data/mnms --test-vendor D
+    python datasets_scripts/build_mnms.py raw/mnms --output data/mnms --test-vendor Canon
 
 It reads the unpacked download with *_sa.nii.gz, *_sa_gt.nii.gz and the information CSV.
 The same as `cmrsynth build mnms`; --help lists all options.

@@ -52,6 +52,10 @@ def build(
     pixel_spacing: Annotated[
         float | None, typer.Option(help="sunnybrook, folder: side of a raw pixel in mm where files do not state it.")
     ] = None,
+    patient_regex: Annotated[
+        str | None,
+        typer.Option(help="folder: pattern whose first group, in a file's name, is the patient. Default: up to _."),
+    ] = None,
     myocardium: Annotated[
         bool, typer.Option("--myocardium", help="sunnybrook DICOM: end-diastole only, LV cavity and myocardium.")
     ] = False,
@@ -62,7 +66,10 @@ def build(
         Path | None, typer.Option(help="CSV with the columns patient_id,split, instead of drawing splits.")
     ] = None,
     test_vendor: Annotated[
-        list[str] | None, typer.Option(help="Hold out all patients of this vendor as the test split; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Hold out all patients of this vendor (as in the vendor column, such as Canon) as the test; repeatable."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits, pseudonyms, phantom and network.")] = 0,
     on_error: Annotated[
@@ -89,6 +96,7 @@ def build(
         num_patients=num_patients,
         pixel_spacing=pixel_spacing,
         label_map=parse_label_map(label_map),
+        patient_regex=patient_regex,
         myocardium="ed" if myocardium else None,
     )
     splits, rule = choose_splits(entries, seed, validation_fraction, test_fraction, split_file, test_vendor or ())

@@ -48,6 +48,7 @@ SOURCE_OPTIONS = {
     "num_patients": "phantom",
     "pixel_spacing": "sunnybrook folder",
     "label_map": "folder",
+    "patient_regex": "folder",
     "myocardium": "sunnybrook",
 }
 
