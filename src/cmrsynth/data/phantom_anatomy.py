@@ -84,7 +84,7 @@ class Contours:
 def draw_heart(pathology: str, rng: np.random.Generator) -> Heart:
     """Return a random heart with one of the `PATHOLOGIES`.
 
-    Normal sizes follow Petersen et al. 2017 (doi:10.1186/s12968-017-0327-9): EDV about 130 ml, ejection fraction
+    Normal sizes follow Petersen et al. 2017 (doi:10.1186/s12968-017-0327-9): EDV about 125 ml, ejection fraction
     about 0.6, end-diastolic wall 8-10 mm. A hypertrophic septum is thicker than 15 mm (Elliott et al. 2014,
     doi:10.1093/eurheartj/ehu284), a dilated LV ejects less than 0.4.
     """
