@@ -67,9 +67,7 @@ def build(
     ] = None,
     test_vendor: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Hold out all patients of this vendor (as in the vendor column, such as Canon) as the test; repeatable."
-        ),
+        typer.Option(help="Hold out all patients of this vendor (such as Canon) as the test; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits, pseudonyms, phantom and network.")] = 0,
     on_error: Annotated[
