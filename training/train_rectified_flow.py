@@ -13,7 +13,6 @@ Several GPUs: `accelerate launch --multi_gpu --num_processes 4 ...`. Two process
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +30,7 @@ from cmrsynth.generation.conditions import vocabularies
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.models import MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
+from cmrsynth.processes import check_processes
 from cmrsynth.provenance import provenance
 from cmrsynth.training.batches import TrainingSlices, Withholding, draw_batch, positions_of_step
 from cmrsynth.training.checkpoint import latest_checkpoint, load_checkpoint, read_state, save_checkpoint
@@ -156,13 +156,7 @@ def make_accelerator(config: RectifiedFlowConfig) -> Accelerator:
         log_with="tensorboard",
         project_config=ProjectConfiguration(project_dir=config.output, logging_dir=config.output),
     )
-    wanted = int(os.environ.get("WORLD_SIZE", 1))
-    if accelerator.num_processes != wanted:
-        raise InputError(
-            "accelerate launch",
-            f"{wanted} processes were started, but they do not know of each other",
-            "on a CPU set ACCELERATE_USE_CPU=true and pass --multi_gpu --num_processes N --num_machines 1",
-        )
+    check_processes(accelerator.num_processes)
     return accelerator
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from accelerate import PartialState
 from rich.progress import track
 
 from cmrsynth.data.loading import SliceSet, load_split, to_slices
@@ -28,6 +27,7 @@ from cmrsynth.generation.card import synthetic_card
 from cmrsynth.generation.conditions import known_attributes, unseen_values
 from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
+from cmrsynth.processes import process_state
 from cmrsynth.provenance import provenance
 from cmrsynth.schema import INTENSITY_MAX, synthetic_features
 from cmrsynth.seeds import derive_seed
@@ -76,7 +76,7 @@ def generate(
     Raises:
         InputError: the masks do not fit the model, or `output` holds the result of another plan.
     """
-    state = PartialState()
+    state = process_state()
     masks = load_split(masks_location, "test")
     slices = to_slices(masks, str(masks_location))
     pipeline = load_pipeline(pipeline_location)
@@ -131,7 +131,7 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
     except ValueError as error:
         raise InputError("--set", str(error), "choose a value the model knows") from error
     for name, values in unseen_values(pipeline, slices).items():
-        if name not in settings.attributes and PartialState().is_main_process:
+        if name not in settings.attributes and process_state().is_main_process:
             print(f"note: the model never saw {name} {values}; those images are sampled with {name} left open")
 
 
