@@ -1,0 +1,75 @@
+"""Dependencies point one way, what ships stands alone, and importing the command line stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cmrsynth.hub.export import check_standalone
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "cmrsynth"
+# what each folder may import of the project, beside itself and the modules directly under cmrsynth
+ALLOWED = {
+    "data": set(),
+    "flow": set(),
+    "models": set(),
+    "metrics": set(),
+    "hub": {"models", "pipelines", "evaluation"},
+    "generation": {"data", "hub"},
+    "training": {"data", "flow", "generation"},
+    "evaluation": {"data", "metrics", "generation", "hub", "flow"},
+    "report": {"evaluation", "data"},
+    "commands": {"data", "evaluation", "generation", "hub", "report", "training", "programs", "metrics"},
+}
+
+
+def project_imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cmrsynth"):
+            names |= {f"{node.module}.{a.name}" for a in node.names} if node.module == "cmrsynth" else {node.module}
+        elif isinstance(node, ast.Import):
+            names |= {a.name for a in node.names if a.name.startswith("cmrsynth")}
+    return {name.split(".")[1] for name in names if "." in name}
+
+
+@pytest.mark.parametrize("folder", sorted(ALLOWED))
+def test_arrows_never_point_back(folder: str) -> None:
+    folders = {p.name for p in SOURCE.iterdir() if p.is_dir()} | {"pipelines", "programs", "model_cards", "cli"}
+    for path in (SOURCE / folder).glob("*.py"):
+        foreign = (project_imports(path) & folders) - ALLOWED[folder] - {folder}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
+
+
+def test_every_folder_has_its_rule() -> None:
+    assert {p.name for p in SOURCE.iterdir() if (p / "__init__.py").is_file()} == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "pipelines").glob("pipeline_*.py")), *sorted((SOURCE / "models").glob("[!_]*.py"))],
+    ids=lambda p: p.name,
+)  # fmt: skip
+def test_what_ships_stands_alone(path: Path) -> None:
+    check_standalone(path)
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, cmrsynth.cli; print([m for m in ('torch', 'monai', 'datasets', 'sklearn') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_no_machine_path_or_private_folder_is_named() -> None:
+    for pattern in ("src/**/*.py", "pipelines/*.py", "training/**/*", "datasets_scripts/**/*.py", "*.md", "Makefile"):
+        for path in ROOT.glob(pattern):
+            if path.is_file() and path.suffix != ".pyc":
+                text = path.read_text(encoding="utf-8")
+                assert "/work/" not in text, path
+                assert "../shared" not in text, path
