@@ -88,7 +88,7 @@ def test_copies_of_training_images_fail_privacy(sets, judged, disguise):
     assert verdict["privacy"] == DO_NOT_SHARE
     assert figures["near_copies"].value > 0.9
     assert figures["closer_to_train_pixels"].value > 0.7  # 12 of the 16 training patients are drawn at a time
-    assert "training patients" in figures["closer_to_train_pixels"].reading  # says whose masks these are
+    assert "masks came from train patients" in figures["closer_to_train_pixels"].reading  # says whose masks these are
 
 
 def test_one_copy_in_ten_fails_privacy(sets, judged):

@@ -32,7 +32,7 @@ def evaluate(
     ] = None,
     segmenter_updates: Annotated[
         int, typer.Option(min=1, help="Optimiser updates of each segmentation network (16 images each).")
-    ] = 1000,
+    ] = 800,
     seeds: Annotated[
         int, typer.Option(min=1, max=10, help="Networks trained for each of real, synthetic, both; 3 to publish.")
     ] = 1,

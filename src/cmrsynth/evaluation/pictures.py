@@ -35,6 +35,47 @@ ANATOMY_TITLES = {
     "anatomy_rv_lv_ratio": "RV / LV cavity area",
     "anatomy_wall_thickness_mm": "Wall thickness (mm)",
 }
+CAPTIONS = {  # axis, title, caption
+    "grid": (
+        "overview",
+        "Real and synthetic slices",
+        "Held-out real slices (top rows) and synthetic slices (bottom rows) with the outlines of their masks: "
+        "LV cavity yellow, LV myocardium light blue, RV cavity pink. Where a synthetic slice was made from a mask of "
+        "these data, the real slice of that mask stands above it.",
+    ),
+    "closest_pairs": (
+        "privacy",
+        "The synthetic images closest to a training image",
+        "Each synthetic image (top) above its nearest training image, with their distance (0: a copy up to flip, "
+        "shift, gain and offset). Right: the closest pair that a held-out and a training patient form.",
+    ),
+    "distance_to_training": (
+        "privacy",
+        "Distance to the closest training image",
+        "Synthetic images should be as far from training as held-out patients are; mass at the left means copies.",
+    ),
+    "anatomy": (
+        "fidelity",
+        "Anatomy of re-segmented images",
+        "Distribution of measures in held-out and synthetic images, both segmented by the same network.",
+    ),
+    "texture": (
+        "fidelity",
+        "Texture by scale",
+        "Left: sliced Wasserstein distance to held-out patients at each scale, beside what real training patients "
+        "get. Right: log-ratio of the power spectra (below 0: too little detail).",
+    ),
+    "utility": (
+        "utility",
+        "Dice on held-out patients by training data",
+        "Mean over patients with its 95 % interval; one dot is one patient.",
+    ),
+    "membership": (
+        "privacy",
+        "Membership attack",
+        "Share of training patients found against share of others accused. The diagonal is chance.",
+    ),
+}
 
 
 def draw_pictures(
@@ -51,67 +92,22 @@ def draw_pictures(
         folder: created if need be; `Picture.file` is relative to its parent.
     """
     figures = {figure.name: figure for figure in evaluation.figures}
-    canvases: list[tuple[str, str, str, str, Canvas | None]] = [
-        (
-            "grid.png",
-            "overview",
-            "Real and synthetic slices",
-            "Held-out real slices (top rows) and synthetic slices (bottom rows) with the outlines of their masks: "
-            "LV cavity yellow, LV myocardium light blue, RV cavity pink. Where a synthetic slice was made from the "
-            "mask above it, the two share a column.",
-            _in_style(lambda: _grid(train, holdout, synthetic)),
-        ),
-        (
-            "closest_pairs.png",
-            "privacy",
-            "The synthetic images closest to a training image",
-            "Each synthetic image (top) above its nearest training image, with their distance (0: a copy up to flip, "
-            "shift, gain and offset). Right: the closest pair that two real patients form, for comparison.",
-            _in_style(lambda: _closest_pairs(train, holdout, synthetic, pixels)),
-        ),
-        (
-            "distance_to_training.png",
-            "privacy",
-            "Distance to the closest training image",
-            "Synthetic images should be as far from training as held-out patients are; mass at the left means copies.",
-            _in_style(lambda: _distance_histogram(pixels)),
-        ),
-        (
-            "anatomy.png",
-            "fidelity",
-            "Anatomy of re-segmented images",
-            "Distribution of measures in held-out and synthetic images, both segmented by the same network.",
-            _in_style(lambda: _anatomy(figures)),
-        ),
-        (
-            "texture.png",
-            "fidelity",
-            "Texture by scale",
-            "Sliced Wasserstein distance to held-out patients at each scale, beside what real training patients get, "
-            "and the power spectrum's log-ratio (below 0: too little detail).",
-            _in_style(lambda: _texture(figures)),
-        ),
-        (
-            "utility.png",
-            "utility",
-            "Dice on held-out patients by training data",
-            "Mean over patients with its 95 % interval; one dot is one patient.",
-            _in_style(lambda: _utility(figures)),
-        ),
-        (
-            "membership.png",
-            "privacy",
-            "Membership attack",
-            "Share of training patients found against share of others accused. The diagonal is chance.",
-            _in_style(lambda: _membership(figures)),
-        ),
-    ]
+    drawings: dict[str, Callable[[], Canvas | None]] = {
+        "grid": lambda: _grid(train, holdout, synthetic),
+        "closest_pairs": lambda: _closest_pairs(train, holdout, synthetic, pixels),
+        "distance_to_training": lambda: _distance_histogram(pixels),
+        "anatomy": lambda: _anatomy(figures),
+        "texture": lambda: _texture(figures),
+        "utility": lambda: _utility(figures),
+        "membership": lambda: _membership(figures),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
-    for file, axis, title, caption, canvas in canvases:
+    for name, draw in drawings.items():
+        canvas = _in_style(draw)
         if canvas is not None:
-            _write(canvas, folder / file)
-            pictures.append(Picture(f"{folder.name}/{file}", axis, title, caption))
+            _write(canvas, folder / f"{name}.png")
+            pictures.append(Picture(f"{folder.name}/{name}.png", *CAPTIONS[name]))
     return tuple(pictures)
 
 
@@ -195,7 +191,7 @@ def _closest_pairs(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, pixe
 
 
 def _distance_histogram(pixels: Distances) -> Canvas:
-    canvas, axes = _canvas(1, 1, 5.5, 2.8)
+    canvas, axes = _canvas(1, 1, 7.0, 2.8)
     closest, reference = pixels.synthetic_train.min(1), pixels.holdout_train.min(1)
     bins = np.linspace(0, max(closest.max(), reference.max()) * 1.02, 31)
     ax = axes[0, 0]
@@ -204,7 +200,7 @@ def _distance_histogram(pixels: Distances) -> Canvas:
     ax.axvline(float(np.quantile(reference, 0.05)), color=GREY, linestyle=":", label="5 % of held-out images lie left")
     ax.set_xlabel("1 - correlation with the closest training image")
     ax.set_ylabel("density")
-    ax.legend()
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return canvas
 
 

@@ -53,7 +53,7 @@ class EvaluationSettings:
         extractors: further feature extractors.
     """
 
-    segmenter_updates: int = 1000
+    segmenter_updates: int = 800
     segmenter_batch: int = 16
     segmenter_seeds: int = 1
     seed: int = 0
