@@ -37,6 +37,26 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_root, ignore_errors=True)
 
 
+def _module(name: str):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def toy_data():
+    """The module that writes the toy data set."""
+    return _module("toy_data")
+
+
+@pytest.fixture(scope="session")
+def toy_folder(toy_data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built data set of 11 toy patients, 16x16, in three splits."""
+    splits = {"train": range(6), "validation": range(6, 8), "test": range(8, 11)}
+    return toy_data.write_toy_data(tmp_path_factory.mktemp("toy") / "data", patients=splits)
+
+
 @pytest.fixture
 def hub() -> Path:
     """Folder behind the loopback hub: models/<owner>/<name>, datasets/<owner>/<name>, spaces/<owner>/<name>."""

@@ -19,12 +19,12 @@ ALLOWED = {
     "flow": set(),
     "models": set(),
     "metrics": set(),
-    "hub": {"models", "pipelines", "evaluation"},
+    "hub": {"models", "pipelines", "evaluation", "report", "data"},
     "generation": {"data", "hub"},
     "training": {"data", "flow", "generation"},
     "evaluation": {"data", "metrics", "generation", "hub", "flow"},
     "report": {"evaluation", "data"},
-    "commands": {"data", "evaluation", "generation", "hub", "report", "training", "programs", "metrics"},
+    "commands": {"data", "evaluation", "generation", "hub", "report"},
 }
 
 

@@ -43,7 +43,7 @@ def toy_row(patient: int, index: int, size: int = 16, prefix: str = "toy") -> di
 
 
 def write_toy_data(folder: Path, *, patients: dict[str, range], slices: int = 6, size: int = 16) -> Path:
-    """Write splits of toy patients as `cmrsynth build` would, e.g. patients={"train": range(6), "test": range(6, 9)}."""
+    """Write splits of toy patients, e.g. patients={"train": range(6), "test": range(6, 9)}, as built."""
     import datasets
 
     (folder / "data").mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -24,17 +23,13 @@ from cmrsynth.models import MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.schema import synthetic_features
 
-ROOT = Path(__file__).resolve().parents[2]
 FAST = {"num_inference_steps": 1, "solver": "euler", "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = importlib.util.spec_from_file_location("toy_data", ROOT / "tests" / "toy_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def toy(toy_data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy") / "data"
-    return module.write_toy_data(folder, patients={"train": range(2), "test": range(2, 5)}, slices=4)
+    return toy_data.write_toy_data(folder, patients={"train": range(2), "test": range(2, 5)}, slices=4)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,20 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "training" / "train_rectified_flow.py"
 TINY = ROOT / "training" / "configs" / "tiny.yaml"
-
-
-def _toy_data():
-    spec = importlib.util.spec_from_file_location("toy_data", ROOT / "tests" / "toy_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy") / "data"
-    splits = {"train": range(6), "validation": range(6, 8), "test": range(8, 11)}
-    return _toy_data().write_toy_data(folder, patients=splits)
 
 
 @pytest.fixture

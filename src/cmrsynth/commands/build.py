@@ -116,7 +116,9 @@ def build(
     )
     _show(folder)
     if push_to_hub:
-        _push(folder, push_to_hub)
+        from cmrsynth.hub.publish import publish_dataset
+
+        publish_dataset(folder, push_to_hub)
     return folder
 
 
@@ -140,12 +142,3 @@ def _show(folder: Path) -> None:
     for item in record["left_out"]:
         console.print(f"left out {item['patient_id']} ({item['split']}): {item['reason']}", highlight=False)
     console.print(f"Pseudonyms are linked to the source in {linking_table_path(folder)}; keep it apart.")
-
-
-def _push(folder: Path, repo_id: str) -> None:
-    from huggingface_hub import HfApi
-
-    hub = HfApi()
-    hub.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-    # Shards of an earlier, larger build must not stay behind.
-    hub.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, delete_patterns=["data/*.parquet"])
