@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 def evaluate(
     train: Annotated[
-        str, typer.Option(help="Real data the generator was trained on: DATA or DATA:split [split: train].")
+        str, typer.Option(help="Real data the generator was trained on: DATA or DATA:split (default split: train).")
     ],
-    holdout: Annotated[str, typer.Option(help="Real data of other patients: DATA or DATA:split [split: test].")],
-    synthetic: Annotated[str, typer.Option(help="The data to judge: DATA or DATA:split [split: train].")],
+    holdout: Annotated[
+        str, typer.Option(help="Real data of other patients: DATA or DATA:split (default split: test).")
+    ],
+    synthetic: Annotated[str, typer.Option(help="The data to judge: DATA or DATA:split (default split: train).")],
     output: Annotated[Path, typer.Option(help="Folder for evaluation.json, figures/ and models/.")],
     pipeline: Annotated[
         str | None,
@@ -43,8 +45,10 @@ def evaluate(
 
     Interrupted, run it again: networks that were finished are used again.
 
-    Example: cmrsynth evaluate --train data/acdc --holdout data/acdc --synthetic runs/synthetic
-    --pipeline runs/model --output runs/evaluation
+    A folder is one that `cmrsynth build` or `cmrsynth generate` made; DATA may also be a Hub id. Example:
+
+    cmrsynth evaluate --train data/acdc --holdout data/acdc --synthetic runs/synthetic --pipeline runs/pipeline
+    --output runs/evaluation
     """
     from cmrsynth.data.loading import load_slices
     from cmrsynth.evaluation.evaluate import evaluate as run

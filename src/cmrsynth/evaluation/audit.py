@@ -44,8 +44,8 @@ class Audit:
         origin = mask_origin(self.train, self.holdout, self.synthetic)
         if "train" in origin:
             return (
-                f" The masks came from {origin} patients, and a training patient's shape alone draws an image towards that "
-                "patient: compare with images made from held-out masks to tell shape from memory."
+                f" The masks came from {origin} patients, and a training patient's shape alone draws an image towards "
+                "that patient: compare with images made from held-out masks to tell shape from memory."
             )
         if origin == "holdout":
             return (

@@ -13,7 +13,7 @@ import numpy as np
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.encoder import Encoder
 from cmrsynth.evaluation.figure import GOOD, LOOK, Figure
-from cmrsynth.evaluation.floors import Measured, Sample, draw_rows, finite, measure
+from cmrsynth.evaluation.floors import Measured, Sample, cut, draw_rows, finite, measure
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import Judgement, judge_distance, judge_score, judge_two_sided
 from cmrsynth.metrics.frechet import frechet_distance
@@ -157,9 +157,9 @@ def _texture_figures(
     ):
         measured = Measured(
             levels[key],
-            intervals[key],
+            cut(intervals[key], (0, np.inf)),
             float(np.mean([values[key] for values, _ in floors])),
-            finite(tuple(np.mean([found[key] or (np.nan, np.nan) for _, found in floors], 0))),
+            cut(finite(tuple(np.mean([found[key] or (np.nan, np.nan) for _, found in floors], 0))), (0, np.inf)),
         )
         judgement = judge_distance(measured)
         figures.append(
