@@ -31,7 +31,7 @@ from cmrsynth.hub.export import export_pipeline
 from cmrsynth.models import MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.processes import check_processes
-from cmrsynth.provenance import provenance
+from cmrsynth.provenance import portable_path, provenance
 from cmrsynth.training.batches import TrainingSlices, Withholding, draw_batch, positions_of_step
 from cmrsynth.training.checkpoint import latest_checkpoint, load_checkpoint, read_state, save_checkpoint
 from cmrsynth.training.config import RectifiedFlowConfig, parse_config
@@ -219,9 +219,9 @@ def finish(run: Run) -> None:
     config, accelerator, slices = run.config, run.accelerator, run.train_slices
     batch = config.batch_size * config.gradient_accumulation_steps * accelerator.num_processes
     facts = {
-        "config": asdict(config),
+        "config": {**asdict(config), "data": portable_path(config.data), "output": portable_path(config.output)},
         "data": {
-            "location": slices.name,
+            "location": portable_path(slices.name),
             "fingerprint": slices.fingerprint,
             "patients": len(slices.patients),
             "slices": len(slices),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -37,6 +38,7 @@ def _overview(version: bool = typer.Option(False, "--version", help="Print the v
 
 def main() -> None:
     """Run the command line; a mistake in the input is shown as one message, without a traceback."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # ours say what they are about
     try:
         app()
     except InputError as error:

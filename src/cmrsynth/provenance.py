@@ -20,10 +20,27 @@ def provenance() -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command as the user typed it, with the program's folder left out."""
+    """Return the command as the user typed it, without the machine's own paths."""
     program = Path(sys.argv[0])
     name = program.name if program.suffix != ".py" else f"{program.parent.name}/{program.name}"
-    return shlex.join([name, *sys.argv[1:]])
+    if name == "cmrsynth/cli.py":
+        name = "cmrsynth"
+    return shlex.join([name, *map(portable_path, sys.argv[1:])])
+
+
+def portable_path(text: str) -> str:
+    """Return an absolute path relative to the working folder, or as `.../name` if it lies elsewhere.
+
+    Folder names of a hospital's machine can name people or studies; they do not belong in a published file.
+
+    >>> portable_path("/mnt/trial-17/data:test"), portable_path("data/acdc"), portable_path("64")
+    ('.../data:test', 'data/acdc', '64')
+    """
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else f".../{path.name}"
 
 
 def versions() -> dict[str, str]:

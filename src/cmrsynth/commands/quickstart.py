@@ -36,7 +36,8 @@ def quickstart(
         ("generate", synthetic / "generate.json", "generate", "--pipeline", pipeline, "--masks", masks,
          "--output", synthetic, "--seed", seed),
         ("evaluate", evaluation / "evaluation.json", "evaluate", "--train", f"{data}:train",
-         "--holdout", f"{data}:test", "--synthetic", synthetic, "--pipeline", pipeline, "--output", evaluation, "--seed", seed),
+         "--holdout", f"{data}:test", "--synthetic", synthetic, "--pipeline", pipeline, "--output", evaluation,
+         "--seed", seed),
         ("report", None, "report", evaluation, "--output", page),
     )  # fmt: skip
     for name, result, *words in steps:

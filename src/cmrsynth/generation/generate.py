@@ -28,7 +28,7 @@ from cmrsynth.generation.conditions import known_attributes, unseen_values
 from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
 from cmrsynth.processes import process_state
-from cmrsynth.provenance import provenance
+from cmrsynth.provenance import portable_path, provenance
 from cmrsynth.schema import INTENSITY_MAX, synthetic_features
 from cmrsynth.seeds import derive_seed
 
@@ -84,7 +84,7 @@ def generate(
     plan = {
         "pipeline": Path(str(pipeline_location)).name if Path(pipeline_location).exists() else str(pipeline_location),
         "pipeline_hash": pipeline_hash(pipeline_location),
-        "masks": slices.name,
+        "masks": portable_path(slices.name),
         "masks_fingerprint": slices.fingerprint,
         "settings": {**asdict(settings), "attributes": dict(settings.attributes)},
     }
