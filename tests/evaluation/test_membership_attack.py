@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, NOT_COMPUTED
 from cmrsynth.evaluation.membership_attack import membership_figures, velocity_scores
 from cmrsynth.evaluation.settings import EvaluationSettings
@@ -119,3 +120,29 @@ def test_too_few_held_out_patients_cannot_resolve_the_false_positive_rate(sets):
     found = figure_of(PopulationFlow(), train, holdout)["membership_tpr"]
     assert found.verdict == NOT_COMPUTED
     assert "8 held-out patients" in found.reading
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    from cmrsynth.models.unet_mask import MaskUNet
+    from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
+
+    vocabularies = {"vendor": ["A", "B"], "phase": ["ED", "ES"]}
+    unet = MaskUNet(sample_size=SIDE, block_out_channels=(8, 8), attention_levels=(), vocabularies=vocabularies)
+    return RectifiedFlowPipeline(unet.eval(), FlowMatchEulerDiscreteScheduler(), 0.1)
+
+
+def test_our_pipeline_is_attacked_with_the_attributes_it_knows(sets, pipeline):
+    train = sets(1).select(np.arange(10))
+    stranger = replace(train, vendor=np.full(10, "a vendor it never saw"))
+    with pytest.raises(ValueError, match="unknown vendor"):  # given as it is, it would be refused
+        pipeline.unet.encode_attributes(10, vendor=stranger.vendor.tolist())
+    for part in (train, stranger):
+        assert np.isfinite(velocity_scores(pipeline, part, draws=1, seed=0)).all()
+
+
+def test_a_pipeline_for_another_image_size_is_refused(toy_set, pipeline):
+    with pytest.raises(InputError, match="16 pixels"):
+        membership_figures(pipeline, toy_set("train", 3, seed=0), toy_set("holdout", 3, seed=1), SETTINGS)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
+from cmrsynth.errors import InputError
 from cmrsynth.evaluation.adherence import not_computed
 from cmrsynth.evaluation.fidelity import as_fields
 from cmrsynth.evaluation.figure import GOOD, Figure
@@ -80,9 +81,9 @@ def velocity_scores(model: VelocityModel, part: SliceSet, *, draws: int, seed: i
 
 def _known_attributes(model: VelocityModel, part: SliceSet) -> dict[str, list[str]]:
     """Return the attributes the model is conditioned on; a value it never saw is left open, as "unknown"."""
-    vocabularies = getattr(getattr(getattr(model, "unet", None), "config", None), "vocabularies", None)
-    if vocabularies is None:
-        return {name: getattr(part, name).tolist() for name in ATTRIBUTES} if not hasattr(model, "unet") else {}
+    if not hasattr(model, "unet"):  # not one of our pipelines: it gets all there is
+        return {name: getattr(part, name).tolist() for name in ATTRIBUTES}
+    vocabularies = model.unet.config.vocabularies or {}
     return {
         name: [value if value in words else "unknown" for value in getattr(part, name).tolist()]
         for name, words in vocabularies.items()
@@ -101,6 +102,7 @@ def membership_figures(
     if model is None:
         why = "No pipeline was given, so the generator itself could not be attacked; add --pipeline."
         return [not_computed("privacy", name, title, why, n, "none") for name, title in TITLES.items()]
+    _check_size(model, train)
     made_with = f"velocity error at t = 0.3, 0.5, 0.7 over {settings.membership_draws} noise draws"
     scores = [velocity_scores(model, p, draws=settings.membership_draws, seed=settings.seed) for p in (train, holdout)]
     member, other = (
@@ -128,6 +130,15 @@ def membership_figures(
         _auc_figure(value, interval, member, other, details, n, made_with, settings),
         _found_figure(member, other, n, made_with),
     ]
+
+
+def _check_size(model: VelocityModel, train: SliceSet) -> None:
+    if hasattr(model, "unet") and train.images.shape[1:] != (model.unet.config.sample_size,) * 2:
+        raise InputError(
+            "--pipeline",
+            f"it makes images of {model.unet.config.sample_size} pixels, {train.name} has {train.images.shape[1:]}",
+            "evaluate the pipeline on the data it was trained on",
+        )
 
 
 def _auc_with_interval(
