@@ -16,6 +16,7 @@ from cmrsynth.metrics.anatomy import measure_all, wasserstein_1
 from cmrsynth.metrics.intervals import paired_bootstrap
 from cmrsynth.metrics.overlap import overlap_by_patient
 
+MIN_CAVITY_MM2 = 80.0  # a ratio to a smaller cavity (10 mm across) is a division by noise
 ANATOMY = (
     ("lv_area_mm2", "LV cavity area", "mm2", {LV}),
     ("lv_myo_ratio", "LV cavity to myocardium area ratio", "", {LV, MYO}),
@@ -168,7 +169,7 @@ def _anatomy_figure(
     sets = []
     for patients, found in measures:
         values = found[key]
-        known = np.isfinite(values) & ((values > 0) if key == "lv_area_mm2" else True)
+        known = np.isfinite(values) & (found["lv_area_mm2"] >= (MIN_CAVITY_MM2 if key == "rv_lv_ratio" else 1e-6))
         sets.append(Sample(values[known], patients[known]))
     if min(len(s) for s in sets) < 2:
         why = "The measuring network finds the structure in too few images."
