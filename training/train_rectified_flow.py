@@ -30,7 +30,7 @@ from cmrsynth.generation.conditions import vocabularies
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.models import MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
-from cmrsynth.processes import check_processes
+from cmrsynth.processes import check_processes, use_cores
 from cmrsynth.provenance import portable_path, provenance
 from cmrsynth.training.batches import TrainingSlices, Withholding, draw_batch, positions_of_step
 from cmrsynth.training.checkpoint import latest_checkpoint, load_checkpoint, read_state, save_checkpoint
@@ -157,6 +157,8 @@ def make_accelerator(config: RectifiedFlowConfig) -> Accelerator:
         project_config=ProjectConfiguration(project_dir=config.output, logging_dir=config.output),
     )
     check_processes(accelerator.num_processes)
+    if accelerator.device.type == "cpu":
+        use_cores(accelerator.num_processes, config.cpu_threads)
     return accelerator
 
 

@@ -1,9 +1,10 @@
-"""Refuse the launch that silently starts independent jobs in one folder."""
+"""The processes a program was launched with: do they know of each other, and which cores are theirs?"""
 
 from __future__ import annotations
 
 import os
 
+import torch
 from accelerate.state import PartialState
 from accelerate.utils import parse_flag_from_env
 
@@ -18,7 +19,17 @@ def process_state() -> PartialState:
     """
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     check_processes(state.num_processes)
+    if state.device.type == "cpu":
+        use_cores(state.num_processes)
     return state
+
+
+def use_cores(processes: int, threads: int = 0) -> None:
+    """Let torch use `threads` threads, or this process's share of the cores if 0.
+
+    `accelerate launch` allows every process one thread unless told otherwise.
+    """
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // processes))
 
 
 def check_processes(found: int) -> None:

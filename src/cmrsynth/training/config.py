@@ -62,6 +62,7 @@ class RectifiedFlowConfig:
     max_train_steps: int = option(0, "stop after this many optimiser steps (0: use --max-train-minutes)")
     max_train_minutes: float = option(0.0, "stop after this many minutes of training, resumed time included")
     mixed_precision: str = option("auto", "no, bf16, fp16, or auto: bf16 where the hardware computes it, else no")
+    cpu_threads: int = option(0, "threads of each process on a CPU; 0: the cores, shared by the processes")
     seed: int = option(0, "decides the initial weights, the order of the data and every draw")
 
     checkpoint_steps: int = option(500, "save a checkpoint every so many steps")
@@ -95,12 +96,8 @@ class RectifiedFlowConfig:
 
     # what may differ between a run and its continuation
     _free_on_resume = (
-        "output",
-        "max_train_steps",
-        "max_train_minutes",
-        "checkpoint_steps",
-        "checkpoints_kept",
-        "log_steps",
+        *("output", "max_train_steps", "max_train_minutes", "checkpoint_steps", "checkpoints_kept"),
+        *("log_steps", "cpu_threads"),
     )
 
     def differences(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
