@@ -12,7 +12,7 @@ quickstart: .venv/.installed
 	$(BIN)/cmrsynth quickstart
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

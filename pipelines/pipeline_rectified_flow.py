@@ -105,7 +105,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         phase: Attribute = None,
         slice_level: Attribute = None,
         batch_size: int = 1,
-        num_inference_steps: int = 20,
+        num_inference_steps: int = 10,
         solver: str = "heun",
         guidance_scale: float = 1.0,
         generator: torch.Generator | list[torch.Generator] | None = None,

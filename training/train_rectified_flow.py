@@ -25,8 +25,10 @@ from diffusers.training_utils import EMAModel
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cmrsynth.data.loading import SliceSet, load_slices
+from cmrsynth.data.sources import SOURCES
 from cmrsynth.errors import InputError
 from cmrsynth.generation.conditions import vocabularies
+from cmrsynth.hub.cards import write_model_card
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.models import MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
@@ -216,6 +218,13 @@ def report_progress(run: Run, loss: torch.Tensor) -> None:
         accelerator.get_tracker("tensorboard").log_images({"samples": picture[None]}, run.step, dataformats="NHWC")
 
 
+def source_facts(data: str) -> dict[str, str]:
+    """Return source and licence of a built data set, where its record is at hand."""
+    record = Path(data.partition(":")[0]) / "build.json"
+    name = json.loads(record.read_text(encoding="utf-8"))["source"] if record.is_file() else None
+    return {"source": name, "licence": SOURCES[name].licence} if name in SOURCES else {}
+
+
 def finish(run: Run) -> None:
     """Export the pipeline with the averaged weights and the facts its card needs."""
     config, accelerator, slices = run.config, run.accelerator, run.train_slices
@@ -227,6 +236,7 @@ def finish(run: Run) -> None:
             "fingerprint": slices.fingerprint,
             "patients": len(slices.patients),
             "slices": len(slices),
+            **source_facts(config.data),
         },
         "steps": run.step,
         "images_seen": run.step * batch,
@@ -238,6 +248,7 @@ def finish(run: Run) -> None:
     folder = export_pipeline(
         run.pipeline(), run.folder / "pipeline", files={"training.json": json.dumps(facts, indent=2)}
     )
+    write_model_card(folder, evaluation=None)  # `cmrsynth report --pipeline` adds the figures
     accelerator.print(
         f"{run.step} steps in {run.seconds / 60:.1f} min, {run.step * batch / max(run.seconds, 1e-9):.1f} images/s; "
         f"pipeline in {folder}"

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.floors import Sample, draw_rows, measure
-from cmrsynth.evaluation.inputs import check_sets, mask_origin
+from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.labels import LV, MYO, RV
 
@@ -55,6 +55,28 @@ def test_whose_masks_were_used(toy_set):
     assert mask_origin(train, holdout, train) == "train"
     assert mask_origin(train, holdout, holdout) == "holdout"
     assert mask_origin(train, holdout, other) == "other"
+
+
+def test_images_made_from_test_masks_do_not_train_the_network_that_is_tested_on_them(toy_set):
+    holdout, other = toy_set("holdout", 4, seed=1), toy_set("train", 4, seed=0)
+    both = concatenated(other, holdout)
+    teaching, optimistic = training_part(holdout, both)
+    assert not optimistic
+    assert set(teaching.patients) == set(other.patients)
+    np.testing.assert_array_equal(teaching.images, other.images)
+    assert training_part(holdout, other) == (other, False)
+    only_test, optimistic = training_part(holdout, holdout)
+    assert optimistic
+    assert only_test is holdout
+
+
+def concatenated(first, second):
+    arrays = {
+        f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
+        for f in fields(first)
+        if isinstance(getattr(first, f.name), np.ndarray)
+    }
+    return replace(first, **arrays)
 
 
 def test_real_draws_keep_patients_together_and_reach_the_size():

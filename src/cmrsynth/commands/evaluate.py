@@ -53,6 +53,7 @@ def evaluate(
     from cmrsynth.data.loading import load_slices
     from cmrsynth.evaluation.evaluate import evaluate as run
     from cmrsynth.evaluation.settings import EvaluationSettings, ExtractorSpec
+    from cmrsynth.hub.load import load_pipeline
 
     settings = EvaluationSettings(
         segmenter_updates=segmenter_updates,
@@ -66,26 +67,10 @@ def evaluate(
         load_slices(holdout, "test"),
         load_slices(synthetic, "train"),
         output=output,
-        pipeline=_load_pipeline(pipeline),
+        pipeline=None if pipeline is None else load_pipeline(pipeline),
         settings=settings,
     )
     _print_summary(evaluation, output)
-
-
-def _load_pipeline(location: str | None) -> object | None:
-    if location is None:
-        return None
-    from cmrsynth.errors import InputError
-    from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
-
-    try:
-        pipeline = RectifiedFlowPipeline.from_pretrained(location)
-    except OSError as error:
-        raise InputError(
-            location, f"no pipeline could be loaded ({error})", "give the folder that training saved"
-        ) from error
-    pipeline.unet.eval()
-    return pipeline
 
 
 def _print_summary(evaluation: Evaluation, output: Path) -> None:

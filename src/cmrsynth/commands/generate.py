@@ -17,7 +17,7 @@ def generate(
     ],
     output: Annotated[Path, typer.Option(help="Folder to make.")],
     images_per_mask: Annotated[int, typer.Option(min=1, help="Images of each mask, with different noise.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Solver steps from noise to image.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Solver steps from noise to image.")] = 10,
     solver: Annotated[str, typer.Option(help="heun (second order) or euler (first order, half the cost).")] = "heun",
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 follows the conditions as learned.")] = 1.0,
     set_attribute: Annotated[

@@ -17,7 +17,7 @@ TRAIN += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "cmrsynth.p
 
 def quickstart(
     output: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
-    train_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 4.0,
+    train_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 4.5,
     num_patients: Annotated[int, typer.Option(help="Phantom patients.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
 ) -> Path:
@@ -37,8 +37,8 @@ def quickstart(
          "--output", synthetic, "--seed", seed),
         ("evaluate", evaluation / "evaluation.json", "evaluate", "--train", f"{data}:train",
          "--holdout", f"{data}:test", "--synthetic", synthetic, "--pipeline", pipeline, "--output", evaluation,
-         "--seed", seed),
-        ("report", None, "report", evaluation, "--output", page),
+         "--segmenter-updates", 500, "--seed", seed),
+        ("report", None, "report", evaluation, "--output", page, "--pipeline", pipeline),
     )  # fmt: skip
     for name, result, *words in steps:
         command = [*(TRAIN if name == "train" else CMRSYNTH), *map(str, words)]

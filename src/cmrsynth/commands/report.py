@@ -15,6 +15,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="HTML file to write.", show_default="report.html in the evaluation's folder")
     ] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option(help="Folder of the evaluated pipeline: also write its model card with the figures.")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page from an evaluation: verdicts, figures with floors, pictures, provenance.
 
@@ -25,3 +28,8 @@ def report(
     from cmrsynth.report.html import render_report
 
     typer.echo(f"Report written to {render_report(evaluation, output)}")
+    if pipeline is not None:
+        from cmrsynth.evaluation.figure import Evaluation
+        from cmrsynth.hub.cards import write_model_card
+
+        typer.echo(f"Model card written to {write_model_card(pipeline, Evaluation.load(evaluation))}")

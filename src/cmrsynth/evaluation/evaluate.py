@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +15,14 @@ from cmrsynth.evaluation.distances import all_distances
 from cmrsynth.evaluation.encoder import cardiac_encoder, load_extractor
 from cmrsynth.evaluation.fidelity import fidelity_figures
 from cmrsynth.evaluation.figure import Evaluation
-from cmrsynth.evaluation.inputs import check_sets, mask_origin
+from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.membership_attack import VelocityModel, membership_figures
 from cmrsynth.evaluation.pictures import draw_pictures
 from cmrsynth.evaluation.privacy import privacy_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.utility import model_facts, test_arms, train_arms, utility_figures
 from cmrsynth.evaluation.verdict import VERDICT_RULE, overall
-
-PACKAGES = ("cmrsynth", "torch", "monai", "numpy", "scipy", "scikit-learn", "diffusers", "datasets")
+from cmrsynth.provenance import portable_path, provenance
 
 
 def evaluate(
@@ -60,8 +55,9 @@ def evaluate(
     labels = check_sets(train, holdout, synthetic)
     output.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
+    teaching, optimistic = training_part(holdout, synthetic)
     with _timed(seconds, "segmenters"):
-        segmenters = train_arms(train, synthetic, labels, settings, output / "models")
+        segmenters = train_arms(train, teaching, labels, settings, output / "models")
         arms = test_arms(segmenters, holdout, labels)
     with _timed(seconds, "fidelity"):
         encoder = cardiac_encoder(segmenters["real"][0], train.images)
@@ -69,7 +65,7 @@ def evaluate(
         figures = fidelity_figures(train, holdout, synthetic, [encoder, *others], settings)
         figures += adherence_figures(train, holdout, synthetic, labels, segmenters["real"][0], settings)
     with _timed(seconds, "utility"):
-        figures += utility_figures(arms, train, holdout, synthetic, labels, settings)
+        figures += utility_figures(arms, train, holdout, teaching, labels, settings, optimistic=optimistic)
     with _timed(seconds, "privacy"):
         distances = all_distances(train, holdout, synthetic, encoder)
         figures += privacy_figures(train, holdout, synthetic, encoder, distances, settings)
@@ -102,7 +98,7 @@ def _inputs(train: SliceSet, holdout: SliceSet, synthetic: SliceSet) -> dict[str
     roles = {"train": train, "holdout": holdout, "synthetic": synthetic}
     inputs: dict[str, dict[str, Any]] = {
         role: {
-            "name": part.name,
+            "name": portable_path(part.name),
             "fingerprint": part.fingerprint,
             "slices": len(part),
             "patients": len(part.patients),
@@ -115,18 +111,11 @@ def _inputs(train: SliceSet, holdout: SliceSet, synthetic: SliceSet) -> dict[str
 
 
 def _provenance(settings: EvaluationSettings, seconds: dict[str, float], command: str | None) -> dict[str, Any]:
-    import torch
-
+    made = provenance()
     return {
-        "command": command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        **made,
+        "command": command or made["command"],
         "seed": settings.seed,
         "settings": settings.as_json(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "hardware": {
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": "cpu",
-        },
         "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
     }

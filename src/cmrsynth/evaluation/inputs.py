@@ -61,3 +61,18 @@ def mask_origin(train: SliceSet, holdout: SliceSet, synthetic: SliceSet) -> str:
     patients = set(synthetic.patients)
     found = [name for name, part in (("train", train), ("holdout", holdout)) if patients & set(part.patients)]
     return " and ".join(found) or "other"
+
+
+def training_part(holdout: SliceSet, synthetic: SliceSet) -> tuple[SliceSet, bool]:
+    """Return the synthetic images that may train a network tested on `holdout`, and whether that is optimistic.
+
+    An image made from a held-out patient's mask carries that patient's anatomy, so a network trained on it is
+    tested on shapes it has seen. Such images are left out where enough others remain; where not (the second value
+    is True), all are used and the utility figures say so.
+    """
+    others = ~np.isin(synthetic.patient_id, holdout.patients)
+    if others.all():
+        return synthetic, False
+    if others.sum() < MIN_SLICES:
+        return synthetic, True
+    return synthetic.select(others), False

@@ -21,10 +21,10 @@ from cmrsynth.evaluation.figure import GOOD, Figure
 from cmrsynth.evaluation.floors import Interval, Measured, finite
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_attack, judge_found
+from cmrsynth.generation.conditions import known_attributes
 from cmrsynth.labels import one_hot
 from cmrsynth.metrics.intervals import bootstrap_patients
 from cmrsynth.metrics.membership import aggregate_by_patient, auc, blind_baseline, tpr_at_fpr
-from cmrsynth.schema import ATTRIBUTES
 from cmrsynth.seeds import derive_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def velocity_scores(model: VelocityModel, part: SliceSet, *, draws: int, seed: i
 
     image = torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1
     mask = one_hot(torch.from_numpy(part.masks))
-    attributes = _known_attributes(model, part)
+    attributes = known_attributes(model, part) if hasattr(model, "unet") else {}
     noises = [
         torch.randn((1, *image.shape[1:]), generator=torch_generator(seed, "membership noise", d)) for d in range(draws)
     ]
@@ -77,17 +77,6 @@ def velocity_scores(model: VelocityModel, part: SliceSet, *, draws: int, seed: i
                     velocity = model.velocity(point, t, mask[rows], **condition)
                     total[rows] -= ((velocity - (noise - x)) ** 2).mean((1, 2, 3)).double().numpy()
     return total / (draws * len(TIMES))
-
-
-def _known_attributes(model: VelocityModel, part: SliceSet) -> dict[str, list[str]]:
-    """Return the attributes the model is conditioned on; a value it never saw is left open, as "unknown"."""
-    if not hasattr(model, "unet"):  # not one of our pipelines: it gets all there is
-        return {name: getattr(part, name).tolist() for name in ATTRIBUTES}
-    vocabularies = model.unet.config.vocabularies or {}
-    return {
-        name: [value if value in words else "unknown" for value in getattr(part, name).tolist()]
-        for name, words in vocabularies.items()
-    }
 
 
 def membership_figures(

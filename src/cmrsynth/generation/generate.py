@@ -50,7 +50,7 @@ class GenerationSettings:
     """
 
     images_per_mask: int = 1
-    num_inference_steps: int = 20
+    num_inference_steps: int = 10
     solver: str = "heun"
     guidance_scale: float = 1.0
     seed: int = 0

@@ -70,6 +70,21 @@ def model_card(
     return ModelCard(text)
 
 
+def write_model_card(pipeline_folder: Path, evaluation: Evaluation | None) -> Path:
+    """Write `README.md` into a pipeline folder that a training program finished, and return its path.
+
+    Raises:
+        InputError: the folder holds no pipeline or no `training.json`.
+    """
+    record = pipeline_folder / "training.json"
+    if not record.is_file():
+        raise InputError(record, "no record of the training", "give the `pipeline` folder of a finished run")
+    card = model_card(pipeline_folder, evaluation, json.loads(record.read_text(encoding="utf-8")))
+    path = pipeline_folder / "README.md"
+    card.save(path)
+    return path
+
+
 def _index(folder: Path) -> dict[str, Any]:
     path = folder / "model_index.json"
     if not path.is_file():
