@@ -39,6 +39,9 @@ def evaluate(
         int, typer.Option(min=1, max=10, help="Networks trained for each of real, synthetic, both; 3 to publish.")
     ] = 1,
     seed: Annotated[int, typer.Option(help="Names every random draw.")] = 0,
+    membership_draws: Annotated[
+        int, typer.Option(min=1, help="Noise draws at each of three times in the membership attack; more find more.")
+    ] = 4,
     bootstrap: Annotated[int, typer.Option(min=20, help="Bootstrap resamples over patients.")] = 1000,
 ) -> None:
     """Measure fidelity, utility and privacy of a synthetic data set, each beside its real-versus-real floor.
@@ -60,6 +63,7 @@ def evaluate(
         segmenter_seeds=seeds,
         seed=seed,
         resamples=bootstrap,
+        membership_draws=membership_draws,
         extractors=tuple(ExtractorSpec.parse(text) for text in extractor or ()),
     )
     evaluation = run(

@@ -17,7 +17,7 @@ TRAIN += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "cmrsynth.p
 
 def quickstart(
     output: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
-    train_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 4.5,
+    train_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 4.0,
     num_patients: Annotated[int, typer.Option(help="Phantom patients.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
 ) -> Path:
@@ -34,10 +34,10 @@ def quickstart(
         ("train", pipeline / "training.json", "--config", _config("quickstart"), "--data", data, "--output", run,
          "--max-train-minutes", train_minutes, "--seed", seed),
         ("generate", synthetic / "generate.json", "generate", "--pipeline", pipeline, "--masks", masks,
-         "--output", synthetic, "--seed", seed),
+         "--output", synthetic, "--steps", 8, "--seed", seed),
         ("evaluate", evaluation / "evaluation.json", "evaluate", "--train", f"{data}:train",
          "--holdout", f"{data}:test", "--synthetic", synthetic, "--pipeline", pipeline, "--output", evaluation,
-         "--segmenter-updates", 500, "--seed", seed),
+         "--segmenter-updates", 400, "--seed", seed),
         ("report", None, "report", evaluation, "--output", page, "--pipeline", pipeline),
     )  # fmt: skip
     for name, result, *words in steps:

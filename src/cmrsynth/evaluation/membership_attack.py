@@ -170,11 +170,12 @@ def _auc_figure(
     measured = Measured(value, interval, 0.5, (float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))))
     judgement = judge_attack(value, interval)
     few = f" {len(other)} held-out patients can only show a strong leak." * (len(other) < 20)
-    sentence = (
-        "The attack cannot tell training patients from others."
-        if judgement.verdict == GOOD
-        else "The generator behaves differently on patients it was trained on: membership leaks."
-    )
+    if judgement.verdict == GOOD:
+        sentence = "The attack cannot tell training patients from others."
+    elif interval is not None and interval[0] <= 0.5:
+        sentence = "The attack does better than chance, but with so few patients that this may be luck."
+    else:
+        sentence = "The generator behaves differently on patients it was trained on: membership leaks."
     return Figure(
         axis="privacy",
         name="membership_auc",

@@ -59,7 +59,7 @@ class EvaluationSettings:
     seed: int = 0
     resamples: int = 1000
     floor_draws: int = 5
-    membership_draws: int = 8
+    membership_draws: int = 4
     extractors: tuple[ExtractorSpec, ...] = ()
 
     def __post_init__(self) -> None:

@@ -158,13 +158,17 @@ def judge_closeness(measured: Measured) -> Judgement:
 def judge_attack(value: float, interval: Interval | None) -> Judgement:
     """Judge the AUC of a membership attack; 0.5 is chance.
 
+    An interval that reaches chance is not enough for "good": with a dozen patients it nearly always does.
+
     >>> [judge_attack(v, (v - 0.1, v + 0.1)).verdict for v in (0.55, 0.64, 0.9)]
     ['good', 'look closer', 'do not share']
+    >>> judge_attack(0.7, (0.4, 0.9)).verdict
+    'look closer'
     """
     low = interval[0] if interval else value
-    rule = "good if the interval reaches 0.5; do not share above 0.7; look closer otherwise"
+    rule = "good up to 0.6 if the interval reaches 0.5; do not share above 0.7 if it does not; look closer otherwise"
     if low <= 0.5:
-        return Judgement(GOOD, rule)
+        return Judgement(GOOD if value <= 0.6 else LOOK, rule)
     return Judgement(DO_NOT_SHARE if value > 0.7 else LOOK, rule)
 
 
