@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from cmrsynth.provenance import portable_path
+
 CMRSYNTH = [sys.executable, "-m", "cmrsynth.cli"]
 TRAIN = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1"]
 TRAIN += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "cmrsynth.programs.train_rectified_flow"]
@@ -62,6 +64,7 @@ def _config(name: str) -> Path:
 
 def _shown(command: list[str]) -> str:
     """Return the command as a person would type it."""
+    command = [portable_path(word) if word.endswith(".yaml") else word for word in command]
     if command[: len(CMRSYNTH)] == CMRSYNTH:
         return shlex.join(["cmrsynth", *command[len(CMRSYNTH) :]])
     return shlex.join(["accelerate", "launch", "training/train_rectified_flow.py", *command[len(TRAIN) :]])

@@ -10,7 +10,7 @@ from cmrsynth.evaluation.figure import Figure
 SIGNIFICANT_DIGITS = 3
 TINY, HUGE = 1e-4, 1e6  # beyond these a power of ten reads better than zeros
 USUAL_DECIMALS = 3  # enough for a Dice or a share; only figures below ENOUGH_FOR_THEM get more
-ENOUGH_FOR_THEM = 0.01
+ENOUGH_FOR_THEM = 0.001
 
 
 def value_text(figure: Figure) -> str:
