@@ -21,8 +21,8 @@ ALLOWED = {
     "metrics": set(),
     "hub": {"models", "pipelines", "evaluation", "report", "data"},
     "generation": {"data", "hub"},
-    "training": {"data", "flow", "generation"},
-    "evaluation": {"data", "metrics", "generation", "hub", "flow"},
+    "training": {"data", "flow"},
+    "evaluation": {"data", "metrics"},
     "report": {"evaluation", "data"},
     "commands": {"data", "evaluation", "generation", "hub", "report"},
 }

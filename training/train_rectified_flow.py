@@ -24,10 +24,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import EMAModel
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cmrsynth.conditions import vocabularies
 from cmrsynth.data.loading import SliceSet, load_slices
 from cmrsynth.data.sources import SOURCES
 from cmrsynth.errors import InputError
-from cmrsynth.generation.conditions import vocabularies
 from cmrsynth.hub.cards import write_model_card
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.models import MaskUNet

@@ -58,6 +58,19 @@ def test_strata_are_shared_out_in_proportion():
             assert counts[group] == pytest.approx(share * 10, abs=1.5)
 
 
+def test_small_strata_leave_no_vendor_out_of_a_split():
+    entries = [
+        PatientEntry(f"p{i:03d}", lambda: None, vendor="ABCD"[i % 4], pathology="vwxyz"[i // 4 % 5]) for i in range(40)
+    ]
+    vendor = {entry.patient_id: entry.vendor for entry in entries}
+    for seed in range(10):
+        splits = split_patients(entries, seed=seed)
+        for name, due in (("train", 6), ("test", 2.5)):
+            counts = Counter(vendor[p] for p in splits[name])
+            assert all(abs(counts[v] - due) <= 1 for v in "ABCD"), (seed, name, counts)
+        assert split_patients(entries[::-1], seed=seed) == splits
+
+
 def test_order_does_not_matter_and_the_seed_does():
     entries = cohort(40)
     assert split_patients(entries) == split_patients(entries[::-1])

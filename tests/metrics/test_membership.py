@@ -5,7 +5,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cmrsynth.errors import InputError
-from cmrsynth.metrics.membership import aggregate_by_patient, auc, balanced_accuracy, blind_baseline, tpr_at_fpr
+from cmrsynth.metrics.membership import (
+    adjust_for_difficulty,
+    aggregate_by_patient,
+    auc,
+    balanced_accuracy,
+    blind_baseline,
+    tpr_at_fpr,
+)
 
 
 def test_auc_of_shifted_normals_is_phi_of_one_over_root_two():
@@ -115,3 +122,16 @@ def test_shared_and_too_few_patients_are_refused():
         blind_baseline(images, images, patients, patients, seed=0)
     with pytest.raises(InputError, match="fewer than two"):
         blind_baseline(images, images[:4], patients, np.full(4, 9), seed=0)
+
+
+def test_difficulty_is_taken_out_and_membership_is_not():
+    rng = np.random.default_rng(0)
+    noise = np.concatenate([rng.uniform(0.02, 0.1, 60), rng.uniform(0.06, 0.2, 60)])  # non-members are noisier
+    images = np.clip(0.5 + noise[:, None, None] * rng.normal(size=(120, 16, 16)), 0, 1)
+    difficulty = -np.log(noise) + 0.05 * rng.normal(size=120)
+    assert auc(difficulty[:60], difficulty[60:]) > 0.9  # a false alarm
+    fair = adjust_for_difficulty(difficulty[:60], difficulty[60:], images[:60], images[60:])
+    assert abs(auc(*fair) - 0.5) < 0.15
+    leaking = difficulty + 0.3 * (np.arange(120) < 60)
+    found = adjust_for_difficulty(leaking[:60], leaking[60:], images[:60], images[60:])
+    assert auc(*found) > 0.95

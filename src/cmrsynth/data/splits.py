@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cmrsynth.data.study import PatientEntry, Study
 from cmrsynth.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+WORTH_A_SWAP = 1.5  # below this, strata are as even as whole patients allow
 Splits = dict[str, list[str]]  # split name to patient ids
 
 
@@ -55,7 +57,7 @@ def split_patients(
     else:
         train = 1 - validation_fraction - test_fraction
         fractions = {"train": train, "validation": validation_fraction, "test": test_fraction}
-    splits = _allocate(_stratified_order(rest, seed), _quotas(len(rest), fractions))
+    splits = _balance(_allocate(_stratified_order(rest, seed), _quotas(len(rest), fractions)), rest)
     splits["test"] = sorted(splits["test"] + sorted(held_out))
     return splits
 
@@ -127,6 +129,45 @@ def _allocate(order: Sequence[str], quotas: Mapping[str, int]) -> Splits:
         }
         splits[max(short, key=short.__getitem__)].append(patient)
     return {split: sorted(patients) for split, patients in splits.items()}
+
+
+def _balance(splits: Splits, entries: Sequence[PatientEntry]) -> Splits:
+    """Swap patients between splits while that brings vendors and pathologies nearer to their due shares.
+
+    Where every pathology of every vendor is one or two patients, dealing them out one stratum at a time can leave
+    a vendor out of the test split; a membership attack would then measure the vendor.
+    """
+    strata = {
+        e.patient_id: {("vendor", e.vendor), ("pathology", e.pathology), (e.vendor, e.pathology)} for e in entries
+    }
+    total = Counter(stratum for found in strata.values() for stratum in found)
+    excess = {split: {k: -n * len(splits[split]) / len(entries) for k, n in total.items()} for split in splits}
+    place = {patient: split for split, patients in splits.items() for patient in patients}
+    for patient, split in place.items():
+        for stratum in strata[patient]:
+            excess[split][stratum] += 1
+
+    def improved() -> bool:
+        for one, other in combinations(sorted(place), 2):
+            here, there = place[one], place[other]
+            if here == there:
+                continue
+            leaving, coming = strata[one] - strata[other], strata[other] - strata[one]
+            change = sum(1 + excess[there][k] - excess[here][k] for k in leaving)
+            change += sum(1 + excess[here][k] - excess[there][k] for k in coming)
+            if change < -WORTH_A_SWAP:  # half the change of the sum of squared excesses
+                place[one], place[other] = there, here
+                for strata_moved, source, target in ((leaving, here, there), (coming, there, here)):
+                    for stratum in strata_moved:
+                        excess[source][stratum] -= 1
+                        excess[target][stratum] += 1
+                return True
+        return False
+
+    for _ in range(len(entries)):
+        if not improved():
+            break
+    return {split: sorted(p for p in place if place[p] == split) for split in splits}
 
 
 def read_split_file(path: Path, entries: Sequence[PatientEntry]) -> Splits:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cmrsynth.conditions import known_attributes
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.adherence import not_computed
 from cmrsynth.evaluation.fidelity import as_fields
 from cmrsynth.evaluation.figure import GOOD, Figure
-from cmrsynth.evaluation.floors import Interval, Measured, finite
+from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_attack, judge_found
-from cmrsynth.generation.conditions import known_attributes
 from cmrsynth.labels import one_hot
 from cmrsynth.metrics.intervals import bootstrap_patients
-from cmrsynth.metrics.membership import aggregate_by_patient, auc, blind_baseline, tpr_at_fpr
+from cmrsynth.metrics.membership import adjust_for_difficulty, aggregate_by_patient, auc, blind_baseline, tpr_at_fpr
 from cmrsynth.seeds import derive_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ def membership_figures(
         why = "No pipeline was given, so the generator itself could not be attacked; add --pipeline."
         return [not_computed("privacy", name, title, why, n, "none") for name, title in TITLES.items()]
     _check_size(model, train)
-    made_with = f"velocity error at t = 0.3, 0.5, 0.7 over {settings.membership_draws} noise draws"
-    scores = [velocity_scores(model, p, draws=settings.membership_draws, seed=settings.seed) for p in (train, holdout)]
+    made_with = (
+        f"velocity error at t = 0.3, 0.5, 0.7, {settings.membership_draws} noise draws, adjusted for image difficulty"
+    )
+    plain = [velocity_scores(model, p, draws=settings.membership_draws, seed=settings.seed) for p in (train, holdout)]
+    scores = adjust_for_difficulty(*plain, train.images, holdout.images)
     member, other = (
         aggregate_by_patient(s, part.patient_id)[1] for s, part in zip(scores, (train, holdout), strict=True)
     )
@@ -102,6 +105,7 @@ def membership_figures(
         "auc": value,
         "auc_interval": interval,
         "slice_auc": auc(*scores),
+        "slice_auc_unadjusted": auc(*plain),
         "member_scores": member.tolist(),
         "nonmember_scores": other.tolist(),
         **_blind(train, holdout, settings),
@@ -139,7 +143,7 @@ def _auc_with_interval(
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    return auc(member, other), finite(interval)
+    return auc(member, other), cut(finite(interval), (0.0, 1.0))
 
 
 def _blind(train: SliceSet, holdout: SliceSet, settings: EvaluationSettings) -> dict[str, Any]:
@@ -175,7 +179,10 @@ def _auc_figure(
     elif interval is not None and interval[0] <= 0.5:
         sentence = "The attack does better than chance, but with so few patients that this may be luck."
     else:
-        sentence = "The generator behaves differently on patients it was trained on: membership leaks."
+        sentence = (
+            "The generator behaves differently on patients it was trained on: whoever holds the model can tell who "
+            "they were. The figures on distances say what its images alone give away."
+        )
     return Figure(
         axis="privacy",
         name="membership_auc",

@@ -17,6 +17,7 @@ NEAR, FAR = 1.5, 4.0  # distances, in units of the upper end of the floor
 CROWDED = 2.0  # density, in units of the upper end of the floor
 KEPT, LOST = 0.7, 0.35  # scores, as a share of the floor
 DICE_CLOSE, DICE_APART = 0.05, 0.15
+NO_LOSS = 0.01  # Dice; less does not matter to anyone, however certain it is
 NULL_RATE = 0.05
 SEVERITY = {NOT_COMPUTED: -1, GOOD: 0, LOOK: 1, DO_NOT_SHARE: 2}
 
@@ -103,9 +104,12 @@ def judge_gain(difference: float, interval: Interval | None) -> Judgement:
     >>> judge_gain(-0.03, (-0.04, -0.02)).verdict
     'look closer'
     """
-    rule = f"good if the interval reaches 0 or more, do not share below {-DICE_CLOSE:g} with an interval below 0"
+    rule = (
+        f"good if at most {NO_LOSS:g} Dice are lost or the interval reaches 0; do not share below {-DICE_CLOSE:g} "
+        "with an interval below 0"
+    )
     high = interval[1] if interval else difference
-    if high >= 0:
+    if high >= 0 or difference >= -NO_LOSS:
         return Judgement(GOOD, rule)
     return Judgement(DO_NOT_SHARE if difference < -DICE_CLOSE else LOOK, rule)
 

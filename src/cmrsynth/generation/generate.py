@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import torch
 from rich.progress import track
 
+from cmrsynth.conditions import known_attributes, unseen_values
 from cmrsynth.data.loading import SliceSet, load_split, to_slices
 from cmrsynth.errors import InputError
 from cmrsynth.generation.card import synthetic_card
-from cmrsynth.generation.conditions import known_attributes, unseen_values
 from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
 from cmrsynth.processes import process_state

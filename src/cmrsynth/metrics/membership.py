@@ -119,6 +119,41 @@ def aggregate_by_patient(
     return patients, highest
 
 
+def adjust_for_difficulty(
+    member_scores: np.ndarray, nonmember_scores: np.ndarray, member_images: np.ndarray, nonmember_images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores with what the images' own difficulty explains taken out.
+
+    A generator predicts a noisy or richly textured image worse than a smooth one, whether or not it was trained on
+    it. If one side has more of such images (more patients of one vendor, say), a plain attack measures that. The
+    part that is linear in brightness, contrast and the power spectrum is removed; membership is part of the same
+    regression, so that a leak is not explained away.
+
+    Args:
+        member_scores: (n1,) float.
+        nonmember_scores: (n0,) float.
+        member_images: (n1, H, W) in [0, 1].
+        nonmember_images: (n0, H, W) in [0, 1].
+
+    Source: calibration by difficulty, Watson et al. 2021, arXiv:2111.08440, here without a reference model.
+    """
+    member, nonmember = _checked(member_scores, nonmember_scores)
+    scores = np.concatenate([member, nonmember])
+    features = _difficulty(np.concatenate([member_images, nonmember_images]))
+    features = (features - features.mean(0)) / np.maximum(features.std(0), 1e-8)
+    design = np.column_stack([features, np.ones(len(scores)), np.arange(len(scores)) < len(member)])
+    slopes = np.linalg.lstsq(design, scores, rcond=1e-6)[0][: features.shape[1]]
+    adjusted = scores - features @ slopes
+    return adjusted[: len(member)], adjusted[len(member) :]
+
+
+def _difficulty(images: np.ndarray) -> np.ndarray:
+    """Mean, standard deviation, and mean log-power in six bands of spatial frequency: (N, 8)."""
+    spectrum = np.log(radial_power_spectrum(images) + 1e-10)
+    bands = [band.mean(1) for band in np.array_split(spectrum, 6, axis=1)]
+    return np.column_stack([images.mean((1, 2)), images.std((1, 2)), *bands])
+
+
 def blind_baseline(
     train_images: np.ndarray,
     holdout_images: np.ndarray,

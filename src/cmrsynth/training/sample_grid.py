@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from cmrsynth.conditions import known_attributes
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.generation.conditions import known_attributes
 from cmrsynth.labels import one_hot
 from cmrsynth.seeds import torch_generator
 
@@ -26,7 +27,7 @@ def outlined(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return rgb
 
 
-def write_sample_grid(pipeline, slices: SliceSet, path: Path, *, steps: int, seed: int) -> np.ndarray:
+def write_sample_grid(pipeline: Any, slices: SliceSet, path: Path, *, steps: int, seed: int) -> np.ndarray:
     """Sample one image per slice's mask and write rows of real, synthetic, synthetic with the mask's outline.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.schema import ATTRIBUTES, UNKNOWN
 
@@ -12,7 +14,7 @@ def vocabularies(slices: SliceSet, attributes: list[str]) -> dict[str, list[str]
     return {name: values for name, values in found.items() if values}
 
 
-def known_attributes(pipeline, slices: SliceSet) -> dict[str, list[str | None]]:
+def known_attributes(pipeline: Any, slices: SliceSet) -> dict[str, list[str | None]]:
     """Return the slices' attributes as arguments of `pipeline`.
 
     An attribute the model is not conditioned on is left out; a value it never saw in training (another vendor,
@@ -26,7 +28,7 @@ def known_attributes(pipeline, slices: SliceSet) -> dict[str, list[str | None]]:
     }
 
 
-def unseen_values(pipeline, slices: SliceSet) -> dict[str, list[str]]:
+def unseen_values(pipeline: Any, slices: SliceSet) -> dict[str, list[str]]:
     """Return, per attribute, the values of `slices` that the model never saw in training."""
     known = pipeline.unet.config.vocabularies or {}
     unseen = {
