@@ -107,7 +107,7 @@ def main() -> None:
         f"train UNet2DModel, {parameter_count(stock) / 1e6:.2f} M weights, fp32": training_step(
             stock, True, batch, "no"
         ),
-        "sample, Heun, 20 steps": sampling_step(ours, batch, steps=20, solver="heun"),
+        "sample, Heun, 10 steps (default)": sampling_step(ours, batch, steps=10, solver="heun"),
         "sample, Euler, 10 steps": sampling_step(ours, batch, steps=10, solver="euler"),
     }
     if precision != "no":

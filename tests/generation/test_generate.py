@@ -76,7 +76,7 @@ def test_rows_have_the_schema_the_masks_labels_and_their_own_seed(toy: Path, pip
     row = rows[7]
     pipe = RectifiedFlowPipeline.from_pretrained(pipeline)
     image = pipe(
-        one_hot(torch.from_numpy(np.asarray(row["mask"]))[None]), vendor=row["vendor"], num_inference_steps=1,
+        one_hot(torch.tensor(np.asarray(row["mask"]))[None]), vendor=row["vendor"], num_inference_steps=1,
         solver="euler", generator=torch.Generator().manual_seed(row["seed"]),
     ).images  # fmt: skip
     assert np.abs(image[0, 0].numpy() * 65535 - np.asarray(row["image"])).max() <= 1

@@ -18,14 +18,16 @@ TINY = ROOT / "training" / "configs" / "tiny.yaml"
 def launch(toy_folder: Path):
     """Start the program; `processes=2` uses gloo on the CPU."""
 
-    def start(output: Path, *arguments: str, processes: int = 1, wait: bool = True) -> subprocess.Popen:
+    def start(
+        output: Path, *arguments: str, processes: int = 1, wait: bool = True, use_cpu: bool = True
+    ) -> subprocess.Popen:
         command = [sys.executable]  # one process needs no launcher: `accelerate launch` only starts it and waits
         if processes > 1:
             command += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
             command += ["--num_processes", str(processes), "--main_process_port", "0"]
             command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
         command += [str(PROGRAM), "--config", str(TINY), "--data", str(toy_folder), "--output", str(output), *arguments]
-        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "ACCELERATE_USE_CPU": str(use_cpu).lower(), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             command,
             env=environment,
