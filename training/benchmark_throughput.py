@@ -34,8 +34,13 @@ def parameter_count(network: torch.nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def stock_network(size: int, parameters: int) -> UNet2DModel:
-    """Return a `UNet2DModel` in its default form, as wide as brings it nearest to a number of weights."""
+def stock_network(size: int, parameters: int, *, attention: bool) -> UNet2DModel:
+    """Return a `UNet2DModel` as wide as brings it nearest to a number of weights.
+
+    In its default form it has self-attention at three of four levels, which is most of its cost; without attention
+    it is the fairer measure of what the layout of `MaskUNet` brings.
+    """
+    blocks = {} if attention else {"down_block_types": ("DownBlock2D",) * 4, "up_block_types": ("UpBlock2D",) * 4}
 
     def make(width: int) -> UNet2DModel:
         return UNet2DModel(
@@ -44,6 +49,7 @@ def stock_network(size: int, parameters: int) -> UNet2DModel:
             out_channels=1,
             block_out_channels=tuple(width * k for k in (1, 2, 3, 4)),
             norm_num_groups=8,
+            **blocks,
         )
 
     widths = range(8, 72, 8)
@@ -100,13 +106,19 @@ def main() -> None:
         layers_per_block=defaults.layers_per_block,
         attention_levels=tuple(defaults.attention_levels),
     ).to(device)
-    stock = stock_network(arguments.size, parameter_count(ours)).to(device)
+    stock = {
+        "default": stock_network(arguments.size, parameter_count(ours), attention=True).to(device),
+        "without attention": stock_network(arguments.size, parameter_count(ours), attention=False).to(device),
+    }
     precision = resolve_precision("auto")
     candidates = {
         f"train MaskUNet, {parameter_count(ours) / 1e6:.2f} M weights, fp32": training_step(ours, False, batch, "no"),
-        f"train UNet2DModel, {parameter_count(stock) / 1e6:.2f} M weights, fp32": training_step(
-            stock, True, batch, "no"
-        ),
+        **{
+            f"train UNet2DModel ({name}), {parameter_count(network) / 1e6:.2f} M weights, fp32": training_step(
+                network, True, batch, "no"
+            )
+            for name, network in stock.items()
+        },
         "sample, Heun, 10 steps (default)": sampling_step(ours, batch, steps=10, solver="heun"),
         "sample, Euler, 10 steps": sampling_step(ours, batch, steps=10, solver="euler"),
     }
@@ -127,17 +139,17 @@ def main() -> None:
 
 
 def show(speeds: dict[str, list[float]], size: int) -> None:
-    """Print medians, ranges, and the ratio to the stock network, round by round."""
+    """Print medians, ranges, and the median over rounds of the ratio to the stock networks."""
     table = Table("what", "images/s (median)", "lowest to highest", title=f"{size}x{size}, {hardware()}")
     for name, values in speeds.items():
         table.add_row(name, f"{statistics.median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}")
     console = Console()
     console.print(table)
-    stock = next(values for name, values in speeds.items() if "UNet2DModel" in name)
     for name, values in speeds.items():
-        if name.startswith("train MaskUNet"):
-            ratios = [a / b for a, b in zip(values, stock, strict=True)]
-            console.print(f"{name}: {statistics.median(ratios):.2f} times the stock network's speed")
+        for other, reference in speeds.items():
+            if name.startswith("train MaskUNet") and "UNet2DModel" in other:
+                ratio = statistics.median(a / b for a, b in zip(values, reference, strict=True))
+                console.print(f"{name}: {ratio:.2f} times {other}")
 
 
 if __name__ == "__main__":
