@@ -19,7 +19,7 @@ TRAIN += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "cmrsynth.p
 
 def quickstart(
     output: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
-    train_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 4.0,
+    train_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 3.5,
     num_patients: Annotated[int, typer.Option(help="Phantom patients.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
 ) -> Path:
