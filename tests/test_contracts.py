@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmrsynth.data.loading import load_slices, load_split
+from cmrsynth.data.loading import load_slices, load_split, to_slices
 from cmrsynth.errors import InputError
 from cmrsynth.labels import LV, MYO, RV, harmonise, one_hot
 from cmrsynth.seeds import derive_seed, torch_generator
@@ -79,3 +79,9 @@ def test_what_is_not_there_is_refused_by_name(toy_folder: Path, tmp_path: Path) 
         load_split(tmp_path / "nothing", "train")
     with pytest.raises(InputError, match="no Parquet files"):
         load_split(tmp_path, "train")
+
+
+def test_the_fingerprint_sees_conditions(toy_folder: Path) -> None:
+    rows = load_split(toy_folder, "test")
+    other = rows.remove_columns("vendor").add_column("vendor", ["C"] * len(rows))
+    assert to_slices(rows, "a").fingerprint != to_slices(other, "b").fingerprint

@@ -255,11 +255,22 @@ def finish(run: Run) -> None:
     )
 
 
+def finished(run: Run) -> bool:
+    """Tell whether this run has its pipeline already, whose card may hold the figures of an evaluation."""
+    pipeline = run.folder / "pipeline"
+    if run.budget.progress(run.step, run.seconds) < 1 or not (pipeline / "README.md").is_file():
+        return False
+    return json.loads((pipeline / "training.json").read_text(encoding="utf-8"))["steps"] == run.step
+
+
 def main(config: RectifiedFlowConfig) -> None:
     """Train until the budget is used up, then export the pipeline."""
     run = Run(config)
     run.resume()
     accelerator = run.accelerator
+    if finished(run):
+        accelerator.print(f"finished before: {run.folder / 'pipeline'}")
+        return
     accelerator.init_trackers("tensorboard")
     columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:

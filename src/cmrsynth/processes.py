@@ -29,7 +29,9 @@ def use_cores(processes: int, threads: int = 0) -> None:
 
     `accelerate launch` allows every process one thread unless told otherwise.
     """
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // processes))
+    # a cluster may allow a job a few of the machine's cores
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // processes))
 
 
 def check_processes(found: int) -> None:

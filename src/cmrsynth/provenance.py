@@ -35,11 +35,16 @@ def portable_path(text: str) -> str:
 
     >>> portable_path("/mnt/trial-17/data:test"), portable_path("data/acdc"), portable_path("64")
     ('.../data:test', 'data/acdc', '64')
+    >>> portable_path("--data=/mnt/trial-17/data"), portable_path("../trial-17/data")
+    ('--data=.../data', '.../data')
     """
+    name, equals, value = text.partition("=")
+    if equals and "/" not in name:
+        return f"{name}={portable_path(value)}"
     path = Path(text)
-    if not path.is_absolute():
+    if not path.is_absolute() and ".." not in path.parts:
         return text
-    here = Path.cwd()
+    here, path = Path.cwd(), Path(os.path.abspath(path))
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else f".../{path.name}"
 
 

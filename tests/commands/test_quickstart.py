@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cmrsynth.commands.quickstart import CMRSYNTH, TRAIN, _shown
+from cmrsynth.commands.quickstart import CMRSYNTH, TRAIN, _check_same_settings, _shown
+from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import AXES, NOT_COMPUTED, Evaluation
 
 
@@ -23,6 +24,13 @@ def test_a_mistake_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
+
+
+def test_results_of_other_settings_are_not_shown_as_these(tmp_path: Path) -> None:
+    _check_same_settings(tmp_path / "q", {"seed": 0})
+    _check_same_settings(tmp_path / "q", {"seed": 0})
+    with pytest.raises(InputError, match="made with other settings"):
+        _check_same_settings(tmp_path / "q", {"seed": 1})
 
 
 @pytest.mark.parametrize("command", ["build", "generate", "evaluate", "report", "quickstart"])

@@ -160,3 +160,9 @@ def test_masks_of_another_size_or_spacing_are_refused(toy: Path, pipeline: Path,
         generate(big, f"{toy}:test", tmp_path / "s", GenerationSettings(**FAST))
     with pytest.raises(InputError, match=r"no split 'validation' \(found \['test', 'train'\]\)"):
         generate(pipeline, f"{toy}:validation", tmp_path / "s", GenerationSettings(**FAST))
+
+
+def test_an_option_that_cannot_work_is_refused_before_anything_is_written(toy, pipeline, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="solver must be"):
+        generate(pipeline, f"{toy}:test", tmp_path / "s", GenerationSettings(solver="rk4"))
+    assert list(tmp_path.iterdir()) == []

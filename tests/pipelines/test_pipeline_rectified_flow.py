@@ -234,3 +234,19 @@ def test_bf16_samples_are_finite(mask) -> None:
     pipe = RectifiedFlowPipeline(tiny_unet(), FlowMatchEulerDiscreteScheduler()).to(dtype=torch.bfloat16)
     pipe.set_progress_bar_config(disable=True)
     assert pipe(mask, num_inference_steps=2).images.isfinite().all()
+
+
+def test_an_exported_folder_names_no_folder_of_this_machine_and_no_foreign_class(pipeline, tmp_path: Path) -> None:
+    first = export_pipeline(pipeline, tmp_path / "first")
+    second = export_pipeline(RectifiedFlowPipeline.from_pretrained(first), tmp_path / "second")
+    for path in second.rglob("*.json"):
+        assert str(tmp_path) not in path.read_text(), path
+    index = second / "model_index.json"
+    index.write_text(index.read_text().replace("FlowMatchEulerDiscreteScheduler", "UNet2DModel"))
+    with pytest.raises(ValueError, match="UNet2DModel"):  # would read pickles
+        RectifiedFlowPipeline.from_pretrained(second)
+
+
+def test_attention_heads_divide_any_width() -> None:
+    unet = MaskUNet(sample_size=16, block_out_channels=(8, 100), attention_levels=(1,))
+    assert unet(torch.zeros(1, 1, 16, 16), 0.0).sample.shape == (1, 1, 16, 16)

@@ -136,6 +136,10 @@ def test_two_independent_jobs_in_one_folder_are_refused(tmp_path: Path, launch) 
 def test_a_continuation_with_other_settings_is_refused_and_a_longer_one_is_not(tmp_path: Path, launch) -> None:
     run = tmp_path / "run"
     assert launch(run, *ARGUMENTS, "--max-train-steps", "4").returncode == 0
+    card = run / "pipeline" / "README.md"
+    card.write_text("with the figures of an evaluation")
+    assert "finished before" in launch(run, *ARGUMENTS, "--max-train-steps", "4").output
+    assert card.read_text() == "with the figures of an evaluation"
     changed = launch(run, *ARGUMENTS, "--batch-size", "2")
     assert changed.returncode != 0
     assert "'batch_size': (4, 2)" in changed.output

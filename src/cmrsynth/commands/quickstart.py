@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cmrsynth.errors import InputError
 from cmrsynth.provenance import portable_path
 
 CMRSYNTH = [sys.executable, "-m", "cmrsynth.cli"]
@@ -27,6 +29,7 @@ def quickstart(
 
     Interrupted, the same command goes on where it stopped. Each step is printed as the command that does it alone.
     """
+    _check_same_settings(output, {"train_minutes": train_minutes, "num_patients": num_patients, "seed": seed})
     data, run = output / "data", output / "run"
     synthetic, evaluation, page = output / "synthetic", output / "evaluation", output / "report.html"
     pipeline, masks = run / "pipeline", f"{data}:train+test"
@@ -54,6 +57,15 @@ def quickstart(
             raise typer.Exit(code)
     _show_headline(evaluation, page)
     return page
+
+
+def _check_same_settings(output: Path, wanted: dict[str, float]) -> None:
+    """Refuse to show results of other settings as if they were these."""
+    record = output / "quickstart.json"
+    if record.is_file() and (found := json.loads(record.read_text(encoding="utf-8"))) != wanted:
+        raise InputError(output, f"was made with other settings ({found})", "give another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
 
 
 def _config(name: str) -> Path:

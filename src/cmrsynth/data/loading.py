@@ -151,4 +151,7 @@ def _fingerprint(images: list[np.ndarray], rows: datasets.Dataset) -> str:
         digest.update(image.tobytes())
         digest.update(np.asarray(mask).tobytes())
         digest.update(patient.encode())
+    # conditions and spacing decide a model and a figure as much as pixels do
+    facts = ("vendor", "pathology", "phase", "slice_level", "slice_index", "frame", "pixel_spacing", "annotated_labels")
+    digest.update(repr([list(rows[name]) for name in facts]).encode())
     return digest.hexdigest()[:16]

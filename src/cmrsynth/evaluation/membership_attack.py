@@ -24,7 +24,14 @@ from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_attack, judge_found
 from cmrsynth.labels import one_hot
 from cmrsynth.metrics.intervals import bootstrap_patients
-from cmrsynth.metrics.membership import adjust_for_difficulty, aggregate_by_patient, auc, blind_baseline, tpr_at_fpr
+from cmrsynth.metrics.membership import (
+    adjust_for_difficulty,
+    aggregate_by_patient,
+    auc,
+    blind_baseline,
+    image_difficulty,
+    tpr_at_fpr,
+)
 from cmrsynth.seeds import derive_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -96,7 +103,8 @@ def membership_figures(
         f"velocity error at t = 0.3, 0.5, 0.7, {settings.membership_draws} noise draws, adjusted for image difficulty"
     )
     plain = [velocity_scores(model, p, draws=settings.membership_draws, seed=settings.seed) for p in (train, holdout)]
-    scores = adjust_for_difficulty(*plain, train.images, holdout.images)
+    difficulty = [image_difficulty(part.images) for part in (train, holdout)]
+    scores = adjust_for_difficulty(*plain, *difficulty)
     member, other = (
         aggregate_by_patient(s, part.patient_id)[1] for s, part in zip(scores, (train, holdout), strict=True)
     )
@@ -120,7 +128,9 @@ def membership_figures(
         refused = [not_computed("privacy", name, title, why, n, made_with) for name, title in TITLES.items()]
         return [replace(figure, details=details) for figure in refused]
     return [
-        _auc_figure(value, interval, member, other, details, n, made_with, settings),
+        _auc_figure(
+            value, interval, null_aucs(plain, difficulty, (train, holdout), settings.seed), details, n, made_with
+        ),
         _found_figure(member, other, n, made_with),
     ]
 
@@ -157,23 +167,39 @@ def _blind(train: SliceSet, holdout: SliceSet, settings: EvaluationSettings) -> 
     return {"blind_auc": value, "blind_interval": interval}
 
 
+def null_aucs(
+    scores: list[np.ndarray],
+    difficulty: list[np.ndarray],
+    parts: tuple[SliceSet, SliceSet],
+    seed: int,
+    draws: int = 200,
+) -> list[float]:
+    """Return AUCs over patients whose sides were shuffled, so that membership means nothing.
+
+    The adjustment for difficulty is fitted anew each time: it alone makes AUCs scatter more than patients do.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "shuffled membership"))
+    pooled, features = np.concatenate(scores), np.concatenate(difficulty)
+    ids = np.concatenate([part.patient_id for part in parts])
+    found = []
+    for _ in range(draws):
+        side = np.isin(ids, rng.permutation(np.unique(ids))[: len(parts[0].patients)])
+        one, other = adjust_for_difficulty(pooled[side], pooled[~side], features[side], features[~side])
+        found.append(auc(aggregate_by_patient(one, ids[side])[1], aggregate_by_patient(other, ids[~side])[1]))
+    return found
+
+
 def _auc_figure(
     value: float,
     interval: Interval | None,
-    member: np.ndarray,
-    other: np.ndarray,
+    null: list[float],
     details: dict[str, Any],
     n: dict[str, int],
     made_with: str,
-    settings: EvaluationSettings,
 ) -> Figure:
-    # The floor: labels shuffled, so that membership means nothing.
-    rng = np.random.default_rng(derive_seed(settings.seed, "shuffled membership"))
-    pool = np.concatenate([member, other])
-    null = [auc(p[: len(member)], p[len(member) :]) for p in (rng.permutation(pool) for _ in range(200))]
     measured = Measured(value, interval, 0.5, (float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))))
-    judgement = judge_attack(value, interval)
-    few = f" {len(other)} held-out patients can only show a strong leak." * (len(other) < 20)
+    judgement = judge_attack(value, interval, chance=measured.floor_interval[1])
+    few = f" {n['nonmembers']} held-out patients can only show a strong leak." * (n["nonmembers"] < 20)
     if judgement.verdict == GOOD:
         sentence = "The attack cannot tell training patients from others."
     elif interval is not None and interval[0] <= 0.5:

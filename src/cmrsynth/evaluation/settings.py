@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrsynth.errors import InputError
+from cmrsynth.provenance import portable_path
 
 
 @dataclass(frozen=True)
@@ -73,5 +74,5 @@ class EvaluationSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
-        extractors = [{"name": e.name, "path": str(e.path)} for e in self.extractors]
+        extractors = [{"name": e.name, "path": portable_path(str(e.path))} for e in self.extractors]
         return {**asdict(self), "extractors": extractors}

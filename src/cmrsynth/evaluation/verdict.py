@@ -159,10 +159,15 @@ def judge_closeness(measured: Measured) -> Judgement:
     return Judgement(DO_NOT_SHARE if measured.value > 0.75 else LOOK, rule)
 
 
-def judge_attack(value: float, interval: Interval | None) -> Judgement:
+def judge_attack(value: float, interval: Interval | None, *, chance: float = 0.6) -> Judgement:
     """Judge the AUC of a membership attack; 0.5 is chance.
 
-    An interval that reaches chance is not enough for "good": with a dozen patients it nearly always does.
+    Args:
+        value: the AUC.
+        interval: its 95 % interval.
+        chance: the upper end of the AUCs of shuffled patients.
+
+    An interval that reaches 0.5 is not enough for "good": with a dozen patients it nearly always does.
 
     >>> [judge_attack(v, (v - 0.1, v + 0.1)).verdict for v in (0.55, 0.64, 0.9)]
     ['good', 'look closer', 'do not share']
@@ -170,10 +175,13 @@ def judge_attack(value: float, interval: Interval | None) -> Judgement:
     'look closer'
     """
     low = interval[0] if interval else value
-    rule = "good up to 0.6 if the interval reaches 0.5; do not share above 0.7 if it does not; look closer otherwise"
+    rule = (
+        "good up to 0.6 if the interval reaches 0.5; do not share above 0.7 if it does not and the AUC exceeds "
+        f"those of shuffled patients ({chance:.2f}); look closer otherwise"
+    )
     if low <= 0.5:
         return Judgement(GOOD if value <= 0.6 else LOOK, rule)
-    return Judgement(DO_NOT_SHARE if value > 0.7 else LOOK, rule)
+    return Judgement(DO_NOT_SHARE if value > max(0.7, chance) else LOOK, rule)
 
 
 def judge_found(interval: Interval, fpr: float) -> Judgement:

@@ -128,8 +128,9 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
         )  # fmt: skip
     try:
         pipeline.unet.encode_attributes(1, **settings.attributes)
+        pipeline.check_inputs(None, settings.num_inference_steps, settings.guidance_scale, settings.solver, "np")
     except ValueError as error:
-        raise InputError("--set", str(error), "choose a value the model knows") from error
+        raise InputError("cmrsynth generate", str(error), "change that option") from error
     for name, values in unseen_values(pipeline, slices).items():
         if name not in settings.attributes and process_state().is_main_process:
             print(f"note: the model never saw {name} {values}; those images are sampled with {name} left open")

@@ -54,6 +54,10 @@ def export_pipeline(pipeline: DiffusionPipeline, folder: Path, files: Mapping[st
         shutil.copyfile(source, partial / name / source.name)
         index[name or "_class_name"] = [source.stem, type(part).__name__]
     (partial / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for path in partial.glob("*/config.json"):  # diffusers notes where a part was loaded from on this machine
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for name, text in (files or {}).items():
         (partial / name).write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from cmrsynth.errors import InputError
 from cmrsynth.models import MODELS
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
+STOCK_PARTS = ("FlowMatchEulerDiscreteScheduler",)  # of diffusers; they hold no weights
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -120,6 +121,8 @@ def _class_name(index: dict[str, Any]) -> str:
 
 def _load_part(folder: Path, class_name: str) -> Any:
     if class_name not in MODELS:
+        if class_name not in STOCK_PARTS:
+            raise InputError(folder, f"class {class_name!r} is no part of this project's pipelines", "export it again")
         return getattr(diffusers, class_name).from_pretrained(folder)
     part, info = MODELS[class_name].from_pretrained(folder, use_safetensors=True, output_loading_info=True)
     if info["missing_keys"] or info["unexpected_keys"]:

@@ -120,7 +120,10 @@ def aggregate_by_patient(
 
 
 def adjust_for_difficulty(
-    member_scores: np.ndarray, nonmember_scores: np.ndarray, member_images: np.ndarray, nonmember_images: np.ndarray
+    member_scores: np.ndarray,
+    nonmember_scores: np.ndarray,
+    member_difficulty: np.ndarray,
+    nonmember_difficulty: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores with what the images' own difficulty explains taken out.
 
@@ -132,14 +135,14 @@ def adjust_for_difficulty(
     Args:
         member_scores: (n1,) float.
         nonmember_scores: (n0,) float.
-        member_images: (n1, H, W) in [0, 1].
-        nonmember_images: (n0, H, W) in [0, 1].
+        member_difficulty: (n1, 8) of `image_difficulty`.
+        nonmember_difficulty: (n0, 8).
 
     Source: calibration by difficulty, Watson et al. 2021, arXiv:2111.08440, here without a reference model.
     """
     member, nonmember = _checked(member_scores, nonmember_scores)
     scores = np.concatenate([member, nonmember])
-    features = _difficulty(np.concatenate([member_images, nonmember_images]))
+    features = np.concatenate([member_difficulty, nonmember_difficulty])
     features = (features - features.mean(0)) / np.maximum(features.std(0), 1e-8)
     design = np.column_stack([features, np.ones(len(scores)), np.arange(len(scores)) < len(member)])
     slopes = np.linalg.lstsq(design, scores, rcond=1e-6)[0][: features.shape[1]]
@@ -147,8 +150,12 @@ def adjust_for_difficulty(
     return adjusted[: len(member)], adjusted[len(member) :]
 
 
-def _difficulty(images: np.ndarray) -> np.ndarray:
-    """Mean, standard deviation, and mean log-power in six bands of spatial frequency: (N, 8)."""
+def image_difficulty(images: np.ndarray) -> np.ndarray:
+    """Return (N, 8): mean, standard deviation, and mean log-power in six bands of spatial frequency, per image.
+
+    Args:
+        images: (N, H, W) in [0, 1].
+    """
     spectrum = np.log(radial_power_spectrum(images) + 1e-10)
     bands = [band.mean(1) for band in np.array_split(spectrum, 6, axis=1)]
     return np.column_stack([images.mean((1, 2)), images.std((1, 2)), *bands])

@@ -41,7 +41,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int, head_dim: int = 32) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_dim)
+        self.heads = next(heads for heads in range(max(1, channels // head_dim), 0, -1) if channels % heads == 0)
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.to_out = nn.Conv2d(channels, channels, 1)
