@@ -6,8 +6,9 @@ import numpy as np
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.fidelity import as_fields, distance_reading
-from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, NOT_COMPUTED, Figure
+from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
 from cmrsynth.evaluation.floors import Interval, Measured, Sample, finite, measure
+from cmrsynth.evaluation.judged import not_computed
 from cmrsynth.evaluation.segmenter import Segmenter
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_dice, judge_distance
@@ -195,26 +196,4 @@ def _anatomy_figure(
             "holdout": sets[1].rows.round(4).tolist(),
             "measured_on": "re-segmented images",
         },
-    )
-
-
-def not_computed(
-    axis: str, name: str, title: str, why: str, n: dict[str, int], made_with: str, *, unit: str = ""
-) -> Figure:
-    """Return a figure without a value, which says why."""
-    return Figure(
-        axis=axis,
-        name=name,
-        title=title,
-        value=None,
-        interval=None,
-        floor=None,
-        floor_interval=None,
-        unit=unit,
-        better="lower",
-        n=n,
-        made_with=made_with,
-        verdict=NOT_COMPUTED,
-        reading=why,
-        rule="not computed figures do not count",
     )

@@ -35,6 +35,9 @@ class Figure:
         rule: the rule that turned value and floor into the verdict, in words.
         headline: shown at the top of the report and in the model card.
         details: further JSON-able numbers (per class, per level, ...).
+        planted: the same figure for a failure planted on purpose (training images with a little noise, say), where
+            one was measured: it shows that the figure would have fired.
+        planted_as: what was planted, in a few words.
     """
 
     axis: str
@@ -53,6 +56,8 @@ class Figure:
     rule: str
     headline: bool = False
     details: dict[str, Any] = field(default_factory=dict)
+    planted: float | None = None
+    planted_as: str = ""
 
     def __post_init__(self) -> None:
         if self.axis not in AXES or self.verdict not in VERDICTS:

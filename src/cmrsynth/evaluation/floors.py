@@ -18,7 +18,7 @@ Interval = tuple[float, float]
 class Measured:
     """A value, the same for real images of other patients, and their 95 % intervals; None where not defined."""
 
-    value: float
+    value: float | None
     interval: Interval | None
     floor: float | None
     floor_interval: Interval | None

@@ -16,10 +16,10 @@ import numpy as np
 from cmrsynth.conditions import known_attributes
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.adherence import not_computed
 from cmrsynth.evaluation.fidelity import as_fields
 from cmrsynth.evaluation.figure import GOOD, Figure
 from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
+from cmrsynth.evaluation.judged import not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_attack, judge_found
 from cmrsynth.labels import one_hot
