@@ -38,6 +38,7 @@ class Figure:
         planted: the same figure for a failure planted on purpose (training images with a little noise, say), where
             one was measured: it shows that the figure would have fired.
         planted_as: what was planted, in a few words.
+        group: the heading it stands under in the report.
     """
 
     axis: str
@@ -58,6 +59,7 @@ class Figure:
     details: dict[str, Any] = field(default_factory=dict)
     planted: float | None = None
     planted_as: str = ""
+    group: str = ""
 
     def __post_init__(self) -> None:
         if self.axis not in AXES or self.verdict not in VERDICTS:

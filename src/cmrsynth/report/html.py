@@ -18,7 +18,7 @@ from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import AXES, FILE_NAME, NOT_COMPUTED, VERDICTS, Evaluation, Picture
 from cmrsynth.report import numbers
 from cmrsynth.report.strip import strip_svg
-from cmrsynth.report.wording import ADVICE, MEANING, QUESTIONS, better_text, counts_of, driving_figures, summary
+from cmrsynth.report.wording import ADVICE, MEANING, QUESTIONS, better_text, counts_of, driving_figures, opens, summary
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MENDED_BY_EVALUATE = "run `cmrsynth evaluate` again and give its output folder"
@@ -72,6 +72,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         value_text=numbers.value_text,
         floor_text=numbers.floor_text,
+        planted_text=numbers.planted_text,
         plain=numbers.plain_text,
         counts=numbers.count_text,
         better=better_text,
@@ -84,6 +85,7 @@ def _environment() -> jinja2.Environment:
         interval_text=numbers.interval_text,
         counts_of=counts_of,
         driving_figures=driving_figures,
+        opens=opens,
         advice=ADVICE,
         meaning=MEANING,
         questions=QUESTIONS,

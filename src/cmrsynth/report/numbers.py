@@ -23,6 +23,11 @@ def floor_text(figure: Figure) -> str:
     return "none" if figure.floor is None else _with_unit(figure.floor, figure.floor_interval, figure.unit)
 
 
+def planted_text(figure: Figure) -> str:
+    """Return the value for a failure planted on purpose, with its unit; "–" where none was."""
+    return "–" if figure.planted is None else _with_unit(figure.planted, None, figure.unit)
+
+
 def interval_text(interval: tuple[float, float] | None, value: float | None = None) -> str:
     """Return an interval as "low to high" with as many decimals as its value; empty where there is none.
 

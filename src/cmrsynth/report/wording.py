@@ -55,6 +55,11 @@ def driving_figures(figures: list[Figure]) -> list[Figure]:
     return sorted((f for f in figures if f.verdict in (DO_NOT_SHARE, LOOK)), key=lambda f: _SEVERITY[f.verdict])
 
 
+def opens(figures: list[Figure]) -> bool:
+    """Return whether a group of figures stands open in the report: it decides something, or heads the page."""
+    return any(figure.headline or figure.verdict in (DO_NOT_SHARE, LOOK) for figure in figures)
+
+
 def better_text(figure: Figure) -> str:
     """Return which direction is good, e.g. "lower is better"."""
     return f"{figure.better.replace('nearer floor', 'nearer the floor')} is better"
