@@ -40,5 +40,6 @@ def toy_set(name: str, patients: int, *, seed: int, slices: int = 4, labels: tup
         slice_index=np.tile(np.arange(slices), patients),
         frame=np.zeros(count, int),
         pixel_spacing=np.full((count, 2), 2.0, np.float32),
+        slice_spacing=np.full(count, 8.0, np.float32),
         **text,
     )

@@ -29,6 +29,7 @@ class SliceSet:
         patient_id, vendor, pathology, phase, slice_level: (N,) str.
         slice_index, frame: (N,) int.
         pixel_spacing: (N, 2) float32, (row, column) in mm.
+        slice_spacing: (N,) float32, distance between slice centres in mm; NaN where the source does not say.
     """
 
     name: str
@@ -44,6 +45,7 @@ class SliceSet:
     slice_index: np.ndarray
     frame: np.ndarray
     pixel_spacing: np.ndarray
+    slice_spacing: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
@@ -111,10 +113,8 @@ def load_slices(location: str | Path, split: str) -> SliceSet:
 
 def to_slices(rows: datasets.Dataset, name: str) -> SliceSet:
     """Return the rows of a data set in the schema of `cmrsynth.schema` as arrays."""
-    needed = {f.name for f in fields(SliceSet)} - {"name", "fingerprint", "images", "masks"} | {
-        "image",
-        "mask",
-    }
+    not_columns = {"name", "fingerprint", "images", "masks"}
+    needed = {f.name for f in fields(SliceSet)} - not_columns | {"image", "mask"}
     missing = needed - set(rows.column_names)
     if missing:
         raise InputError(name, f"columns {sorted(missing)} are missing", "build it with `cmrsynth build`")
@@ -139,8 +139,16 @@ def to_slices(rows: datasets.Dataset, name: str) -> SliceSet:
         slice_index=np.array(rows["slice_index"], dtype=int),
         frame=np.array(rows["frame"], dtype=int),
         pixel_spacing=np.array(rows["pixel_spacing"], dtype=np.float32),
+        slice_spacing=_positive(rows["slice_spacing"]),
         **text,
     )
+
+
+def _positive(lengths: Sequence[float | None]) -> np.ndarray:
+    """Return lengths as (N,) float32; NaN for None and for what no length can be (some headers write 0)."""
+    found = np.array(lengths, dtype=np.float32)
+    found[~(np.isfinite(found) & (found > 0))] = np.nan
+    return found
 
 
 def _fingerprint(images: list[np.ndarray], rows: datasets.Dataset) -> str:
