@@ -16,7 +16,7 @@ def rows_with(spacings: list[float | None]):
         "image": np.zeros((4, 4), np.uint16),
         "mask": np.zeros((4, 4), np.uint8),
         "annotated_labels": [1],
-        **{k: "a" for k in ("patient_id", "vendor", "centre", "pathology", "phase", "slice_level", "source")},
+        **dict.fromkeys(("patient_id", "vendor", "centre", "pathology", "phase", "slice_level", "source"), "a"),
         "slice_index": 0,
         "frame": 0,
         "pixel_spacing": [1.0, 1.0],
