@@ -19,10 +19,11 @@ ALLOWED = {
     "flow": set(),
     "models": set(),
     "metrics": set(),
+    "attacks": {"metrics"},
     "hub": {"models", "pipelines", "evaluation", "report", "data"},
     "generation": {"data", "hub"},
     "training": {"data", "flow"},
-    "evaluation": {"data", "metrics"},
+    "evaluation": {"data", "metrics", "attacks"},
     "report": {"evaluation", "data"},
     "commands": {"data", "evaluation", "generation", "hub", "report"},
 }
@@ -58,10 +59,30 @@ def test_what_ships_stands_alone(path: Path) -> None:
     check_standalone(path)
 
 
+@pytest.mark.parametrize("path", sorted((SOURCE / "metrics").glob("[!_]*.py")), ids=lambda p: p.name)
+def test_metrics_travel_without_the_package(path: Path) -> None:
+    """A metric goes to a Space with its siblings alone, and `evaluate` reads its imports line by line."""
+    assert not project_imports(path), f"{path.name} imports of cmrsynth; import siblings as `from .name import ...`"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1, f"{path.name}:{node.lineno} imports from above the folder of metrics"
+            assert node.module, f"{path.name}:{node.lineno} `from . import x` is not seen by `evaluate`"
+            line = path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]
+            assert "#" not in line, f"{path.name}:{node.lineno} `evaluate` takes the comment for an address"
+        elif isinstance(node, ast.Import):
+            assert len(node.names) == 1, f"{path.name}:{node.lineno} `evaluate` reads one import a line"
+
+
+def test_labels_that_metrics_repeat_are_those_of_the_project() -> None:
+    from cmrsynth import labels
+    from cmrsynth.metrics import anatomy, overlap
+
+    assert (anatomy.LV, anatomy.MYO, anatomy.RV) == (labels.LV, labels.MYO, labels.RV)
+    assert overlap.BACKGROUND == labels.BACKGROUND
+
+
 def test_the_command_line_loads_nothing_heavy() -> None:
-    program = (
-        "import sys, cmrsynth.cli; print([m for m in ('torch', 'monai', 'datasets', 'sklearn') if m in sys.modules])"
-    )
+    program = "import sys, cmrsynth.cli; print([m for m in ('torch', 'monai', 'datasets', 'sklearn', 'evaluate') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
