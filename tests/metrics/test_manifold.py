@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cmrsynth.errors import InputError
 from cmrsynth.metrics import manifold
 from cmrsynth.metrics.manifold import prdc
 
@@ -73,5 +72,5 @@ def test_it_agrees_with_scikit_learn_neighbours():
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(InputError, match="more than 5"):
+    with pytest.raises(ValueError, match="more than 5"):
         prdc(np.zeros((5, 2)), np.zeros((9, 2)))

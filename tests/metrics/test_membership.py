@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cmrsynth.errors import InputError
 from cmrsynth.metrics.membership import (
     adjust_for_difficulty,
     aggregate_by_patient,
@@ -73,14 +72,14 @@ def test_patients_count_once_by_mean_or_max():
     names, highest = aggregate_by_patient(scores, patient, "max")
     assert names.tolist() == ["p1", "p2"]
     assert highest.tolist() == [2.0, 9.0]
-    with pytest.raises(InputError, match="median"):
+    with pytest.raises(ValueError, match="median"):
         aggregate_by_patient(scores, patient, "median")
 
 
 @pytest.mark.parametrize("figure", [auc, balanced_accuracy, lambda a, b: tpr_at_fpr(a, b, 0.1)])
 def test_empty_and_undefined_scores_are_refused(figure):
     for member in (np.array([]), np.array([np.nan, 1.0])):
-        with pytest.raises(InputError, match="scores"):
+        with pytest.raises(ValueError, match="scores"):
             figure(member, np.arange(10.0))
 
 
@@ -119,9 +118,9 @@ def test_slices_of_one_patient_never_sit_on_both_sides_of_a_fold():
 def test_shared_and_too_few_patients_are_refused():
     images = _cohort(3, 0, 0.8)
     patients = np.repeat([0, 1, 2], 4)
-    with pytest.raises(InputError, match="share"):
+    with pytest.raises(ValueError, match="share"):
         blind_baseline(images, images, patients, patients, seed=0)
-    with pytest.raises(InputError, match="fewer than two"):
+    with pytest.raises(ValueError, match="fewer than two"):
         blind_baseline(images, images[:4], patients, np.full(4, 9), seed=0)
 
 

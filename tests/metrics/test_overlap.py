@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cmrsynth.errors import InputError
 from cmrsynth.labels import LV, MYO, RV
 from cmrsynth.metrics.overlap import assd, dice, hausdorff_95, overlap_by_patient
 
@@ -112,9 +111,9 @@ def test_order_of_slices_does_not_matter(stack):
 
 
 def test_background_and_unequal_shapes_are_refused(stack):
-    with pytest.raises(InputError, match="background"):
+    with pytest.raises(ValueError, match="background"):
         overlap_by_patient(stack["targets"], **{**stack, "labels": (0, 1)})
-    with pytest.raises(InputError, match="predictions"):
+    with pytest.raises(ValueError, match="predictions"):
         overlap_by_patient(stack["targets"][:2], **stack)
-    with pytest.raises(InputError, match="differ"):
+    with pytest.raises(ValueError, match="differ"):
         dice(np.zeros((2, 2)), np.zeros((3, 2)), 1)

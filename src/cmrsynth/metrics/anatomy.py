@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import label as connected_components
 from scipy.stats import wasserstein_distance
 
-from cmrsynth.labels import LV, MYO, RV
+LV, MYO, RV = 1, 2, 3  # as in cmrsynth.labels; repeated because this file also travels without the package
 
 _NEEDS = {
     "lv_area_mm2": {LV},

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from cmrsynth.errors import InputError
-
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     """Return the squared Frechet distance between Gaussians fitted to two feature sets.
@@ -25,7 +23,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
         The squared distance, >= 0, in the features' squared unit.
 
     Raises:
-        InputError: the sets have fewer than two rows, other dimensions, or values that are not finite.
+        ValueError: the sets have fewer than two rows, other dimensions, or values that are not finite.
 
     Source: Heusel et al. 2017, arXiv:1706.08500; Dowson and Landau 1982.
 
@@ -56,11 +54,10 @@ def _root_trace_wide(x: np.ndarray, y: np.ndarray) -> float:
 def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise InputError(
-            "features",
-            f"expected two sets (n, d) with n >= 2 and one d, got shapes {x.shape} and {y.shape}",
-            "give at least two images a set and encode both with one network",
+        raise ValueError(
+            f"features: expected two sets (n, d) with n >= 2 and one d, got shapes {x.shape} and {y.shape}; "
+            "give at least two images a set and encode both with one network"
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise InputError("features", "they hold NaN or infinite values", "check the images and the encoder")
+        raise ValueError("features: they hold NaN or infinite values; check the images and the encoder")
     return x, y

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import beta, norm, t
 
-from cmrsynth.errors import InputError
-from cmrsynth.seeds import derive_seed
+_BOOTSTRAP, _PAIRED = 11, 12  # random streams: beside the seed, so that two uses never share their draws
 
 
 def bootstrap_patients(
@@ -40,7 +39,7 @@ def bootstrap_patients(
         more than half of the resamples, is not finite. Other resamples that are not finite are left out.
 
     Raises:
-        InputError: a set is empty.
+        ValueError: a set is empty.
 
     Source: Efron and Tibshirani 1993, chapters 8 and 10; Hesterberg 2015, arXiv:1411.5279, section 4 (w).
 
@@ -54,7 +53,7 @@ def bootstrap_patients(
     fewest = min(len(rows) for rows in rows_of_patient)
     if not np.isfinite(point) or fewest < 2:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
+    rng = np.random.default_rng([seed, _BOOTSTRAP])
     drawn = np.array([float(statistic(*(_resample(rows, rng) for rows in rows_of_patient))) for _ in range(resamples)])
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) < resamples / 2:
@@ -86,7 +85,7 @@ def paired_bootstrap(
     differences = differences[np.isfinite(differences)]
     if len(differences) < 2:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(derive_seed(seed, "paired bootstrap"))
+    rng = np.random.default_rng([seed, _PAIRED])
     means = differences[rng.integers(0, len(differences), (resamples, len(differences)))].mean(1)
     return _interval(float(differences.mean()), means - means.mean(), len(differences), level)
 
@@ -95,7 +94,7 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Return the exact binomial interval of a share k / n.
 
     Raises:
-        InputError: k is not in 0..n, or n is 0.
+        ValueError: k is not in 0..n, or n is 0.
 
     Source: Clopper and Pearson 1934.
 
@@ -104,7 +103,7 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     (0.0, 0.3085)
     """
     if not 0 <= k <= n or n == 0:
-        raise InputError("count", f"{k} of {n} is no share", "count within a set that is not empty")
+        raise ValueError(f"count: {k} of {n} is no share; count within a set that is not empty")
     tail = (1 - level) / 2
     low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
     high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
@@ -119,7 +118,7 @@ def _interval(point: float, deviations: np.ndarray, patients: int, level: float)
 
 def _rows_by_patient(group: np.ndarray) -> list[np.ndarray]:
     if len(group) == 0:
-        raise InputError("set", "no rows", "give at least one image")
+        raise ValueError("set: no rows; give at least one image")
     order = np.argsort(group, kind="stable")
     _, first = np.unique(group[order], return_index=True)
     return np.split(order, first[1:])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from cmrsynth.errors import InputError
-
 _ROWS = 1024  # rows of a kernel matrix held at a time
 
 
@@ -23,7 +21,7 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
         MMD^2; its expectation is 0 where both sets come from one distribution, so it may be negative.
 
     Raises:
-        InputError: the sets have fewer than two rows or other dimensions.
+        ValueError: the sets have fewer than two rows or other dimensions.
 
     Source: Binkowski et al. 2018, arXiv:1801.01401.
 
@@ -32,10 +30,9 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise InputError(
-            "features",
-            f"expected two sets (n, d) with n >= 2 and one d, got shapes {x.shape} and {y.shape}",
-            "give at least two images a set and encode both with one network",
+        raise ValueError(
+            f"features: expected two sets (n, d) with n >= 2 and one d, got shapes {x.shape} and {y.shape}; "
+            "give at least two images a set and encode both with one network"
         )
     between = _kernel_sum(x, y) / (len(x) * len(y))
     return _mean_off_diagonal(x) + _mean_off_diagonal(y) - 2 * between

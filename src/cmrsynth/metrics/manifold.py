@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from cmrsynth.errors import InputError
-
 _ROWS = 512  # rows of a distance matrix held at a time
 
 
@@ -30,7 +28,7 @@ def prdc(real: np.ndarray, synthetic: np.ndarray, *, k: int = 5) -> dict[str, fl
         {"precision", "recall", "density", "coverage"}; all in [0, 1] but density, which may exceed 1.
 
     Raises:
-        InputError: a set has no more than k rows, or the dimensions differ.
+        ValueError: a set has no more than k rows, or the dimensions differ.
 
     Source: Kynkaanniemi et al. 2019, arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.09797.
 
@@ -40,10 +38,9 @@ def prdc(real: np.ndarray, synthetic: np.ndarray, *, k: int = 5) -> dict[str, fl
     """
     real, synthetic = np.asarray(real, dtype=np.float64), np.asarray(synthetic, dtype=np.float64)
     if min(len(real), len(synthetic)) <= k or real.shape[1] != synthetic.shape[1]:
-        raise InputError(
-            "features",
-            f"expected two sets of more than {k} rows and one dimension, got {real.shape} and {synthetic.shape}",
-            f"give more than {k} images a set",
+        raise ValueError(
+            f"features: expected two sets of more than {k} rows and one dimension, got {real.shape} and "
+            f"{synthetic.shape}; give more than {k} images a set"
         )
     real_radius, synthetic_radius = _kth_distance(real, k), _kth_distance(synthetic, k)
     balls_around_synthetic = np.zeros(len(synthetic), dtype=int)

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import rankdata
 
-from cmrsynth.errors import InputError
-from cmrsynth.metrics.intervals import clopper_pearson
-from cmrsynth.metrics.texture import radial_power_spectrum
-from cmrsynth.seeds import derive_seed
+from .intervals import clopper_pearson
+from .texture import radial_power_spectrum
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 _SIDE = 16  # the blind baseline sees images of this size: site and scanner show there, single patients less
 _FOLDS = 5
+_BLIND = 21  # random stream
 
 
 def auc(member_scores: np.ndarray, nonmember_scores: np.ndarray) -> float:
@@ -32,7 +31,7 @@ def auc(member_scores: np.ndarray, nonmember_scores: np.ndarray) -> float:
         nonmember_scores: (n0,) float.
 
     Raises:
-        InputError: a side is empty or a score is NaN.
+        ValueError: a side is empty or a score is NaN.
 
     >>> auc(np.array([1.0, 2.0]), np.array([1.0, 0.0]))
     0.875
@@ -58,7 +57,7 @@ def tpr_at_fpr(member: np.ndarray, nonmember: np.ndarray, fpr: float) -> tuple[f
         such a rate cannot be told from 0.
 
     Raises:
-        InputError: a side is empty or a score is NaN.
+        ValueError: a side is empty or a score is NaN.
 
     >>> tpr_at_fpr(np.array([0.5, 3.0]), np.arange(10) / 10, 0.1)[0]
     0.5
@@ -102,14 +101,14 @@ def aggregate_by_patient(
         (P,) patients and (P,) float64 scores.
 
     Raises:
-        InputError: `how` is neither.
+        ValueError: `how` is neither.
 
     >>> patients, scores = aggregate_by_patient(np.array([1.0, 3.0, 5.0]), np.array(["b", "b", "a"]))
     >>> patients.tolist(), scores.tolist()
     (['a', 'b'], [5.0, 2.0])
     """
     if how not in ("mean", "max"):
-        raise InputError("how", f"{how!r} is unknown", 'use "mean" or "max"')
+        raise ValueError(f'how: {how!r} is unknown; use "mean" or "max"')
     scores = np.asarray(scores, dtype=np.float64)
     patients, row = np.unique(np.asarray(patient_id), return_inverse=True)
     if how == "mean":
@@ -186,7 +185,7 @@ def blind_baseline(
         with `aggregate_by_patient` before `auc`.
 
     Raises:
-        InputError: a patient is in both sets, or a set has fewer than two patients.
+        ValueError: a patient is in both sets, or a set has fewer than two patients.
 
     Source: Das et al. 2024, arXiv:2406.16201.
     """
@@ -194,15 +193,16 @@ def blind_baseline(
 
     shared = sorted(set(map(str, train_patients)) & set(map(str, holdout_patients)))
     if shared:
-        raise InputError("train and holdout", f"they share patients {shared[:3]}", "split by patient")
+        raise ValueError(f"train and holdout: they share patients {shared[:3]}; split by patient")
     folds = min(_FOLDS, len(set(train_patients)), len(set(holdout_patients)))
     if folds < 2:
-        raise InputError("train and holdout", "one has fewer than two patients", "give at least two patients a side")
+        raise ValueError("train and holdout: one has fewer than two patients; give at least two patients a side")
     looks = np.concatenate([_looks(train_images), _looks(holdout_images)])
     labels = np.repeat([1, 0], [len(train_images), len(holdout_images)])
     patients = np.concatenate([np.asarray(train_patients, dtype=str), np.asarray(holdout_patients, dtype=str)])
     scores = np.empty(len(labels))
-    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=derive_seed(seed, "blind baseline") % 2**32)
+    deal = int(np.random.default_rng([seed, _BLIND]).integers(2**32))
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=deal)
     for fit, held in dealer.split(looks, labels, patients):
         model = _classifier(len(fit))
         model.fit(looks[fit], labels[fit], classify__sample_weight=_weights(labels[fit], patients[fit]))
@@ -248,5 +248,5 @@ def _weights(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
 def _checked(member: np.ndarray, nonmember: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     member, nonmember = np.asarray(member, dtype=np.float64), np.asarray(nonmember, dtype=np.float64)
     if not len(member) or not len(nonmember) or np.isnan(member).any() or np.isnan(nonmember).any():
-        raise InputError("scores", "a side is empty or holds NaN", "score at least one member and one non-member")
+        raise ValueError("scores: a side is empty or holds NaN; score at least one member and one non-member")
     return member, nonmember

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from cmrsynth.errors import InputError
-
 _ROWS = 256  # rows of a distance matrix held at a time
 
 
@@ -74,11 +72,11 @@ def neighbours_from_distances(
         reference_group: (m,) patient of each reference point.
 
     Raises:
-        InputError: not one patient per row.
+        ValueError: not one patient per row.
     """
     reference_group = np.asarray(reference_group)
     if distance.shape[1] != len(reference_group) or (query_group is not None and len(query_group) != len(distance)):
-        raise InputError("patients", f"they do not match distances {distance.shape}", "give one patient per row")
+        raise ValueError(f"patients: they do not match distances {distance.shape}; give one patient per row")
     distance = np.array(distance, dtype=np.float64)
     if query_group is not None:
         distance[np.asarray(query_group)[:, None] == reference_group[None, :]] = np.inf
@@ -267,14 +265,13 @@ def aligned_pixel_distance(
         (n, m) float32 in [0, 2]; 0 is a copy up to flip, shift, gain > 0 and offset; 1 where a window is constant.
 
     Raises:
-        InputError: image sizes differ, or the images are no larger than the margin.
+        ValueError: image sizes differ, or the images are no larger than the margin.
     """
     query, reference = np.asarray(query, dtype=np.float32), np.asarray(reference, dtype=np.float32)
     if query.shape[1:] != reference.shape[1:] or min(query.shape[1:]) < 2 * max_shift + 2:
-        raise InputError(
-            "images",
-            f"shapes {query.shape} and {reference.shape} cannot be aligned within {max_shift} pixels",
-            "give both sets at one size, larger than twice the shift",
+        raise ValueError(
+            f"images: shapes {query.shape} and {reference.shape} cannot be aligned within {max_shift} pixels; "
+            "give both sets at one size, larger than twice the shift"
         )
     height, width = (side - 2 * max_shift for side in query.shape[1:])
     centre = query[:, max_shift : max_shift + height, max_shift : max_shift + width]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from cmrsynth.errors import InputError
-from cmrsynth.labels import BACKGROUND
+BACKGROUND = 0  # as in cmrsynth.labels; repeated because this file also travels without the package
 
 
 def dice(prediction: np.ndarray, target: np.ndarray, label: int) -> float:
@@ -91,18 +90,17 @@ def overlap_by_patient(
         "missed": (P, L) int, slices where exactly one side holds the label.
 
     Raises:
-        InputError: shapes differ, or background is among the labels.
+        ValueError: shapes differ, or background is among the labels.
     """
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     patient_id, phase, pixel_spacing = np.asarray(patient_id), np.asarray(phase), np.asarray(pixel_spacing)
     if predictions.shape != targets.shape or not len(targets) == len(patient_id) == len(phase) == len(pixel_spacing):
-        raise InputError(
-            "label maps",
-            f"predictions {predictions.shape} and targets {targets.shape} for {len(patient_id)} patient ids",
-            "give one prediction, target, patient, phase and spacing per slice",
+        raise ValueError(
+            f"label maps: predictions {predictions.shape} and targets {targets.shape} for {len(patient_id)} patient "
+            "ids; give one prediction, target, patient, phase and spacing per slice"
         )
     if BACKGROUND in labels:
-        raise InputError("labels", "background is among them", "compare foreground labels only")
+        raise ValueError("labels: background is among them; compare foreground labels only")
     patients = np.unique(patient_id)
     shape = (len(patients), len(labels))
     result = {name: np.full(shape, np.nan) for name in ("dice", "hausdorff_95", "assd")}
@@ -127,11 +125,7 @@ def _defined_mean(values: list[float]) -> float:
 def _regions(prediction: np.ndarray, target: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
     prediction, target = np.asarray(prediction), np.asarray(target)
     if prediction.shape != target.shape:
-        raise InputError(
-            "label maps",
-            f"shapes {prediction.shape} and {target.shape} differ",
-            "put both on one grid",
-        )
+        raise ValueError(f"label maps: shapes {prediction.shape} and {target.shape} differ; put both on one grid")
     return prediction == label, target == label
 
 

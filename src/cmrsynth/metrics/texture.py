@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from cmrsynth.errors import InputError
-from cmrsynth.seeds import derive_seed
-
 PATCH_SIDE = 7
 SCALE = 1e3  # Karras et al. report 10^3 times the distance
 _COARSEST = 16  # the pyramid ends at the last level that is at least this large
 _BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
+_PATCHES = 31  # random stream
 _QUIET = 1e-10  # power far below the quantisation noise of 8-bit images; keeps the log of empty radii finite
 
 
@@ -35,7 +33,7 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
         Arrays (N, ceil(H / 2^l), ceil(W / 2^l)) float32; a constant image is 0 on all levels but the last.
 
     Raises:
-        InputError: the images are no 3-D array or smaller than a patch.
+        ValueError: the images are no 3-D array or smaller than a patch.
 
     Source: Burt and Adelson 1983.
 
@@ -44,10 +42,9 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
     """
     current = np.asarray(images, dtype=np.float32)
     if current.ndim != 3 or min(current.shape[1:]) < PATCH_SIDE:
-        raise InputError(
-            "images",
-            f"expected (N, H, W) of at least {PATCH_SIDE} pixels, got shape {current.shape}",
-            "give single-channel images, larger than a patch",
+        raise ValueError(
+            f"images: expected (N, H, W) of at least {PATCH_SIDE} pixels, got shape {current.shape}; "
+            "give single-channel images, larger than a patch"
         )
     pyramid = []
     while min(current.shape[1:]) >= 2 * _COARSEST:
@@ -97,7 +94,7 @@ def patch_statistics(
     pyramid = laplacian_pyramid(images)[:levels]
     projections, moments = [], []
     for number, level in enumerate(pyramid):
-        rng = np.random.default_rng(derive_seed(seed, "patches", number))
+        rng = np.random.default_rng([seed, _PATCHES, number])
         directions = rng.normal(size=(PATCH_SIDE**2, num_projections))
         directions = (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
         patches = _random_patches(level, patches_per_image, rng)
@@ -118,15 +115,14 @@ class SlicedWasserstein:
         y: the reference set, whose mean and spread normalise both: normalising each set by itself would hide blur.
 
     Raises:
-        InputError: the statistics were taken with other settings.
+        ValueError: the statistics were taken with other settings.
     """
 
     def __init__(self, x: PatchStatistics, y: PatchStatistics) -> None:
         if x.address != y.address:
-            raise InputError(
-                "patch statistics",
-                f"(levels, patches, projections, seed) are {x.address} and {y.address}",
-                "take both with the same settings from images of one size",
+            raise ValueError(
+                f"patch statistics: (levels, patches, projections, seed) are {x.address} and {y.address}; "
+                "take both with the same settings from images of one size"
             )
         self._sizes = len(x), len(y)
         self._moments = y.moments
@@ -191,12 +187,12 @@ def sliced_wasserstein(
         {"level_0": finest, ..., "level_k": coarsest, "mean": over levels}.
 
     Raises:
-        InputError: the images are no (N, H, W) arrays of one size.
+        ValueError: the images are no (N, H, W) arrays of one size.
 
     Source: Rabin et al. 2011; Karras et al. 2018, arXiv:1710.10196, section 5.
     """
     if np.shape(x)[1:] != np.shape(y)[1:]:
-        raise InputError("images", f"sizes {np.shape(x)[1:]} and {np.shape(y)[1:]} differ", "build both at one size")
+        raise ValueError(f"images: sizes {np.shape(x)[1:]} and {np.shape(y)[1:]} differ; build both at one size")
     options = {"levels": levels, "patches_per_image": patches_per_image, "num_projections": num_projections}
     return sliced_wasserstein_from_statistics(
         patch_statistics(x, **options, seed=seed), patch_statistics(y, **options, seed=seed)
