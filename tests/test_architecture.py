@@ -24,8 +24,9 @@ ALLOWED = {
     "generation": {"data", "hub"},
     "training": {"data", "flow"},
     "evaluation": {"data", "metrics", "attacks"},
+    "certification": {"evaluation", "metrics", "attacks", "data"},
     "report": {"evaluation", "data"},
-    "commands": {"data", "evaluation", "generation", "hub", "report"},
+    "commands": {"data", "evaluation", "certification", "generation", "hub", "report"},
 }
 
 
