@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrsynth.errors import InputError
+from cmrsynth.evaluation.networks import Architecture, architecture
 from cmrsynth.provenance import portable_path
 
 
@@ -47,6 +48,8 @@ class EvaluationSettings:
         segmenter_updates: optimiser updates of every segmentation network, the same for real, synthetic and both.
         segmenter_batch: images in one update.
         segmenter_seeds: networks trained for each of real, synthetic and both; 3 to publish, 1 to look.
+        segmenter: "unet" (small, also the base of the cardiac encoder) or "dynunet" (for the utility protocol).
+        segmenter_filters: feature maps of each stage; the network's own where empty.
         seed: names every random draw.
         resamples: bootstrap resamples over patients; the costly texture figure uses a twentieth of them.
         floor_draws: real patient draws behind every floor.
@@ -57,13 +60,21 @@ class EvaluationSettings:
     segmenter_updates: int = 800
     segmenter_batch: int = 16
     segmenter_seeds: int = 1
+    segmenter: str = "unet"
+    segmenter_filters: tuple[int, ...] = ()
     seed: int = 0
     resamples: int = 1000
     floor_draws: int = 5
     membership_draws: int = 4
     extractors: tuple[ExtractorSpec, ...] = ()
 
+    @property
+    def segmenter_kind(self) -> Architecture:
+        """The segmentation network."""
+        return architecture(self.segmenter, self.segmenter_filters)
+
     def __post_init__(self) -> None:
+        architecture(self.segmenter, self.segmenter_filters)
         for name in ("segmenter_updates", "segmenter_batch", "segmenter_seeds", "floor_draws", "membership_draws"):
             if getattr(self, name) < 1:
                 raise InputError(
