@@ -5,24 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.evaluation.fidelity import as_fields, distance_reading
+from cmrsynth.evaluation.anatomy import anatomy_figures
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
-from cmrsynth.evaluation.floors import Interval, Measured, Sample, finite, measure
-from cmrsynth.evaluation.judged import not_computed
+from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
+from cmrsynth.evaluation.judged import judged, not_computed
+from cmrsynth.evaluation.resegmented import Resegmented, ThreeSets, judge_share, measured_share, resegment
 from cmrsynth.evaluation.segmenter import Segmenter
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_dice, judge_distance
-from cmrsynth.labels import LABEL_NAMES, LV, MYO, RV
-from cmrsynth.metrics.anatomy import measure_all, wasserstein_1
-from cmrsynth.metrics.intervals import paired_bootstrap
-from cmrsynth.metrics.overlap import overlap_by_patient
+from cmrsynth.evaluation.volumes import volume_figures
+from cmrsynth.labels import LABEL_NAMES, LV, RV
+from cmrsynth.metrics.intervals import bootstrap_patients, paired_bootstrap
+from cmrsynth.metrics.overlap import dice, overlap_by_patient
 
-MIN_CAVITY_MM2 = 80.0  # a ratio to a smaller cavity (10 mm across) is a division by noise
-ANATOMY = (
-    ("lv_area_mm2", "LV cavity area", "mm2", {LV}),
-    ("lv_myo_ratio", "LV cavity to myocardium area ratio", "", {LV, MYO}),
-    ("rv_lv_ratio", "RV to LV cavity area ratio", "", {RV, LV}),
-    ("wall_thickness_mm", "Wall thickness", "mm", {LV, MYO}),
+EXCHANGED = 0.2  # so much more Dice with LV and RV exchanged means that they are
+SURFACES = (
+    ("hausdorff_95", "95 % Hausdorff distance to its mask", "Borders lie within {:.1f} mm of the mask (95 %)"),
+    ("assd", "mean distance of borders to its mask (ASSD)", "Borders are {:.1f} mm from the mask on average"),
 )
 
 
@@ -34,27 +33,28 @@ def adherence_figures(
     segmenter: Segmenter,
     settings: EvaluationSettings,
 ) -> list[Figure]:
-    """Return mask adherence (Dice, HD95) and the distributions of anatomy in re-segmented images."""
-    made_with = f"{segmenter.facts['name']}, sha256 {segmenter.facts['sha256'][:12]}"
-    predictions = {name: segmenter.predict(part.images) for name, part in (("synthetic", synthetic), ("real", holdout))}
+    """Return mask adherence, the anatomy of images and masks, and volumes where there are whole stacks.
+
+    Args:
+        train: the real slices that the segmenter was trained on.
+        holdout: real slices of other patients.
+        synthetic: the set to judge, each image with the mask it was made from.
+        labels: the foreground labels that all three annotate.
+        segmenter: trained on `train`.
+        settings: resamples, draws and seed.
+    """
+    sets = resegment(train, holdout, synthetic, labels, segmenter, settings)
     overlaps = {
-        name: overlap_of(predictions[name], part, labels)
-        for name, part in (("synthetic", synthetic), ("real", holdout))
+        name: overlap_of(each.found, each.part, labels)
+        for name, each in (("synthetic", sets.synthetic), ("real", sets.holdout))
     }
-    n = {"synthetic": len(synthetic), "reference": len(holdout), "patients": len(holdout.patients)}
-    figures = [
-        _dice_figure(overlaps, labels, settings, n, made_with),
-        _surface_figure(overlaps, labels, settings, n, made_with),
+    return [
+        _dice_figure(overlaps, sets),
+        *(_surface_figure(entry, overlaps, sets) for entry in SURFACES),
+        _missed_figure(sets),
+        *anatomy_figures(sets),
+        *volume_figures(sets),
     ]
-    measures = [
-        (part.patient_id, measure_all(prediction, part.pixel_spacing, labels))
-        for part, prediction in (
-            (synthetic, predictions["synthetic"]),
-            (holdout, predictions["real"]),
-            (train, segmenter.predict(train.images)),
-        )
-    ]
-    return figures + [_anatomy_figure(entry, measures, labels, settings, n, made_with) for entry in ANATOMY]
 
 
 def overlap_of(predictions: np.ndarray, part: SliceSet, labels: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -64,8 +64,7 @@ def overlap_of(predictions: np.ndarray, part: SliceSet, labels: tuple[int, ...])
 
 def mean_interval(by_patient: np.ndarray, settings: EvaluationSettings) -> tuple[float, Interval | None]:
     """Return the mean over patients of (P, L) values, labels averaged first, and its interval."""
-    known = np.isfinite(by_patient)
-    per_patient = np.where(known, by_patient, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+    per_patient = _label_mean(by_patient)
     value = float(np.nanmean(per_patient)) if np.isfinite(per_patient).any() else float("nan")
     return value, finite(paired_bootstrap(per_patient, resamples=settings.resamples, seed=settings.seed))
 
@@ -76,124 +75,166 @@ def per_label(values: np.ndarray, labels: tuple[int, ...]) -> dict[str, float | 
     return {LABEL_NAMES[x]: float(k.mean()) if len(k) else None for x, k in zip(labels, known, strict=True)}
 
 
-def _dice_figure(
-    overlaps: dict[str, dict[str, np.ndarray]],
-    labels: tuple[int, ...],
-    settings: EvaluationSettings,
-    n: dict[str, int],
-    made_with: str,
-) -> Figure:
-    value, interval = mean_interval(overlaps["synthetic"]["dice"], settings)
-    floor, floor_interval = mean_interval(overlaps["real"]["dice"], settings)
-    judgement = judge_dice(value - floor, None if interval is None else (interval[0] - floor, interval[1] - floor))
+def _label_mean(by_patient: np.ndarray) -> np.ndarray:
+    known = np.isfinite(by_patient)
+    return np.where(known, by_patient, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+
+
+def _minus_ceiling(overlaps: dict[str, dict[str, np.ndarray]], key: str, settings: EvaluationSettings) -> dict:
+    """Synthetic minus real, and its interval: both sets of patients are resampled, the ceiling is uncertain too."""
+    x, y = (_label_mean(overlaps[name][key]) for name in ("synthetic", "real"))
+    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+    interval = bootstrap_patients(
+        lambda rows_x, rows_y: x[rows_x].mean() - y[rows_y].mean(),
+        [np.arange(len(x)), np.arange(len(y))],
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    return {"minus_ceiling": float(x.mean() - y.mean()), "minus_ceiling_interval": finite(interval)}
+
+
+def _dice_figure(overlaps: dict[str, dict[str, np.ndarray]], sets: ThreeSets) -> Figure:
+    name, title = "adherence_dice", "Mask adherence: Dice of the re-segmented image with its mask"
+    value, interval = mean_interval(overlaps["synthetic"]["dice"], sets.settings)
+    floor, floor_interval = mean_interval(overlaps["real"]["dice"], sets.settings)
+    if not np.isfinite([value, floor]).all():
+        why = "In at least one of the sets neither the masks nor the measuring network's finds hold any structure."
+        return not_computed("fidelity", name, title, why, sets.n, sets.made_with, unit="Dice")
+    difference = _minus_ceiling(overlaps, "dice", sets.settings)
+    judgement = judge_dice(difference["minus_ceiling"], difference["minus_ceiling_interval"])
     sentence = {
         GOOD: "The heart is where the mask put it, as precisely as the measuring network can tell on real patients.",
         LOOK: "The heart is not quite where the mask put it.",
         DO_NOT_SHARE: "Image and mask do not belong together; whoever trains on them learns wrong labels.",
     }[judgement.verdict]
     weak = " The measuring network itself is weak on real patients; train it longer." if floor < 0.7 else ""
-    return Figure(
-        axis="fidelity",
-        name="adherence_dice",
-        title="Mask adherence: Dice of the re-segmented image with its mask",
-        value=value,
-        interval=interval,
-        floor=floor,
-        floor_interval=floor_interval,
+    exchanged = exchanged_dice(sets.synthetic, sets.labels)
+    planted = mean_interval(_shuffled_overlap(sets)["dice"], sets.settings)[0]
+    return judged(
+        "fidelity",
+        name,
+        title,
+        Measured(value, interval, floor, floor_interval),
+        judgement,
+        f"{sentence} ({value:.3f} against the network's ceiling of {floor:.3f} on real patients.)"
+        f"{_exchanged_warning(exchanged)}{weak}",
+        n=sets.n,
+        made_with=sets.made_with,
         unit="Dice",
         better="higher",
-        n=n,
-        made_with=made_with,
-        verdict=judgement.verdict,
-        reading=f"{sentence} ({value:.3f} against {floor:.3f}.){weak}",
-        rule=judgement.rule,
         headline=True,
         details={
-            "per_label": per_label(overlaps["synthetic"]["dice"], labels),
-            "floor_per_label": per_label(overlaps["real"]["dice"], labels),
+            **difference,
+            "per_label": per_label(overlaps["synthetic"]["dice"], sets.labels),
+            "floor_per_label": per_label(overlaps["real"]["dice"], sets.labels),
             "missed_slices": int(overlaps["synthetic"]["missed"].sum()),
+            "with_ventricles_exchanged": exchanged,
         },
+        planted=planted if np.isfinite(planted) else None,
+        planted_as="held-out images beside the mask of another slice",
     )
 
 
-def _surface_figure(
-    overlaps: dict[str, dict[str, np.ndarray]],
-    labels: tuple[int, ...],
-    settings: EvaluationSettings,
-    n: dict[str, int],
-    made_with: str,
-) -> Figure:
-    value, interval = mean_interval(overlaps["synthetic"]["hausdorff_95"], settings)
-    floor, floor_interval = mean_interval(overlaps["real"]["hausdorff_95"], settings)
-    title = "Mask adherence: 95 % Hausdorff distance to its mask"
+def _shuffled_overlap(sets: ThreeSets) -> dict[str, np.ndarray]:
+    order = np.random.default_rng([sets.settings.seed, 1610]).permutation(len(sets.holdout.part))
+    return overlap_of(sets.holdout.found[order], sets.holdout.part, sets.labels)
+
+
+def exchanged_dice(each: Resegmented, labels: tuple[int, ...]) -> dict[str, float] | None:
+    """Return the Dice of LV and RV cavity, pooled over the set, as labelled and with the two exchanged.
+
+    None where not both are annotated, or where one of them is nowhere in masks and finds.
+    """
+    if not {LV, RV} <= set(labels):
+        return None
+    swapped = np.where(each.found == LV, RV, np.where(each.found == RV, LV, each.found))
+    found = {
+        name: float(np.mean([dice(maps, each.part.masks, label) for label in (LV, RV)]))
+        for name, maps in (("as_labelled", each.found), ("exchanged", swapped))
+    }
+    return found if np.isfinite(list(found.values())).all() else None
+
+
+def _exchanged_warning(found: dict[str, float] | None) -> str:
+    if found is None or found["exchanged"] < found["as_labelled"] + EXCHANGED:
+        return ""
+    return (
+        f" The labels of LV and RV cavity look exchanged: with the two swapped their Dice is {found['exchanged']:.3f}, "
+        f"as labelled {found['as_labelled']:.3f}."
+    )
+
+
+def _surface_figure(entry: tuple[str, str, str], overlaps: dict[str, dict[str, np.ndarray]], sets: ThreeSets) -> Figure:
+    key, what, sentence = entry
+    name, title = f"adherence_{key}", f"Mask adherence: {what}"
+    value, interval = mean_interval(overlaps["synthetic"][key], sets.settings)
+    floor, floor_interval = mean_interval(overlaps["real"][key], sets.settings)
     if not np.isfinite([value, floor]).all():
         why = "The measuring network found no structure in at least one of the sets, so no surface can be compared."
-        return not_computed("fidelity", "adherence_hausdorff_95", title, why, n, made_with, unit="mm")
-    measured = Measured(value, interval, floor, floor_interval)
-    judgement = judge_distance(measured)
+        return not_computed("fidelity", name, title, why, sets.n, sets.made_with, unit="mm")
+    measured = Measured(value, cut(interval, (0, np.inf)), floor, cut(floor_interval, (0, np.inf)))
     missed = int(overlaps["synthetic"]["missed"].sum())
-    return Figure(
-        axis="fidelity",
-        name="adherence_hausdorff_95",
-        title=title,
-        **as_fields(measured),
+    judgement = judge_distance(measured)
+    return judged(
+        "fidelity",
+        name,
+        title,
+        measured,
+        judgement,
+        f"{sentence.format(value)}; on real patients {floor:.1f} mm. {missed} slices where only one of image and mask "
+        "shows a structure are not in this average; they are counted beside it.",
+        n=sets.n,
+        made_with=sets.made_with,
         unit="mm",
-        better="lower",
-        n=n,
-        made_with=made_with,
-        verdict=judgement.verdict,
-        reading=f"Borders lie within {value:.1f} mm of the mask (95 %); on real patients within {floor:.1f} mm. "
-        f"{missed} slices where only one of image and mask shows a structure are not in this average.",
-        rule=judgement.rule,
         details={
-            "per_label": per_label(overlaps["synthetic"]["hausdorff_95"], labels),
-            "floor_per_label": per_label(overlaps["real"]["hausdorff_95"], labels),
+            **_minus_ceiling(overlaps, key, sets.settings),
+            "per_label": per_label(overlaps["synthetic"][key], sets.labels),
+            "floor_per_label": per_label(overlaps["real"][key], sets.labels),
+            "missed_slices": missed,
+            "missed_as_image_diagonal": _penalised(overlaps["synthetic"], key, sets.synthetic, sets),
+            "floor_missed_as_image_diagonal": _penalised(overlaps["real"], key, sets.holdout, sets),
         },
     )
 
 
-def _anatomy_figure(
-    entry: tuple[str, str, str, set[int]],
-    measures: list[tuple[np.ndarray, dict[str, np.ndarray]]],
-    labels: tuple[int, ...],
-    settings: EvaluationSettings,
-    n: dict[str, int],
-    made_with: str,
-) -> Figure:
-    key, what, unit, needed = entry
-    name, title = f"anatomy_{key}", f"{what}: distance of distributions (Wasserstein-1)"
-    if not needed <= set(labels):
-        absent = ", ".join(LABEL_NAMES[label] for label in sorted(needed - set(labels)))
-        return not_computed(
-            "fidelity", name, title, f"These data sets do not annotate {absent}.", n, made_with, unit=unit
-        )
-    sets = []
-    for patients, found in measures:
-        values = found[key]
-        known = np.isfinite(values) & (found["lv_area_mm2"] >= (MIN_CAVITY_MM2 if key == "rv_lv_ratio" else 1e-6))
-        sets.append(Sample(values[known], patients[known]))
-    if min(len(s) for s in sets) < 2:
-        why = "The measuring network finds the structure in too few images."
-        return not_computed("fidelity", name, title, why, n, made_with, unit=unit)
-    measured = measure(wasserstein_1, *sets, settings, bounds=(0, np.inf))
-    judgement = judge_distance(measured)
-    medians = [float(np.median(s.rows)) for s in sets]
-    return Figure(
-        axis="fidelity",
-        name=name,
-        title=title,
-        **as_fields(measured),
-        unit=unit,
-        better="lower",
-        n={**n, "synthetic": len(sets[0]), "reference": len(sets[1])},
-        made_with=made_with,
-        verdict=judgement.verdict,
-        reading=f"Median {medians[0]:.3g} {unit} in synthetic, {medians[1]:.3g} {unit} in held-out images. "
-        + distance_reading(measured, what.lower()),
-        rule=judgement.rule,
-        details={
-            "synthetic": sets[0].rows.round(4).tolist(),
-            "holdout": sets[1].rows.round(4).tolist(),
-            "measured_on": "re-segmented images",
-        },
+def _penalised(overlap: dict[str, np.ndarray], key: str, each: Resegmented, sets: ThreeSets) -> float:
+    """Mean distance where a slice with a structure on one side only counts as the image's diagonal."""
+    part, values = each.part, np.full(overlap[key].shape, np.nan)
+    for row, patient in enumerate(overlap["patients"]):
+        own = part.patient_id == patient
+        diagonal = float(np.hypot(*(part.pixel_spacing[own].mean(0) * part.images.shape[1:])))
+        for column, label in enumerate(sets.labels):
+            sides = [(maps[own] == label).any((1, 2)) for maps in (each.found, part.masks)]
+            both, one = int((sides[0] & sides[1]).sum()), int((sides[0] ^ sides[1]).sum())
+            if both + one:
+                known = overlap[key][row, column] if both else 0.0
+                values[row, column] = (known * both + diagonal * one) / (both + one)
+    return float(np.nanmean(_label_mean(values)))
+
+
+def _missed_figure(sets: ThreeSets) -> Figure:
+    def one_sided(each: Resegmented) -> tuple[np.ndarray, np.ndarray]:
+        sides = [
+            np.stack([(maps == label).any((1, 2)) for label in sets.labels], 1)
+            for maps in (each.found, each.part.masks)
+        ]
+        asked = sides[0] | sides[1]
+        return (sides[0] ^ sides[1])[asked], np.repeat(each.patient_id, asked.sum(1))
+
+    name, title = "adherence_missed", "Structures that only one of image and mask shows"
+    if min(len(one_sided(each)[0]) for each in (sets.synthetic, sets.holdout)) == 0:
+        why = "At least one of the sets shows no structure at all."
+        return not_computed("fidelity", name, title, why, sets.n, sets.made_with)
+    measured = measured_share(one_sided, sets, (sets.holdout,))
+    judgement = judge_share(measured, slack=0.05, far=0.25)
+    return judged(
+        "fidelity",
+        name,
+        title,
+        measured,
+        judgement,
+        f"{measured.value:.1%} of the structures in a slice are in the mask or in the re-segmented image, but not in "
+        f"both; on real patients {measured.floor:.1%}.",
+        n=sets.n,
+        made_with=sets.made_with,
     )
