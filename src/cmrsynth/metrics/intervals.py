@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import beta, norm, t
@@ -48,17 +48,41 @@ def bootstrap_patients(
     >>> bool(6 < low < 8 < 11 < high < 13)
     True
     """
+
+    def named(*rows: np.ndarray) -> dict[str, float]:
+        return {"value": statistic(*rows)}
+
+    return bootstrap_patients_together(named, groups, resamples=resamples, seed=seed, level=level)["value"]
+
+
+def bootstrap_patients_together(
+    statistics: Callable[..., Mapping[str, float]],
+    groups: Sequence[np.ndarray],
+    *,
+    resamples: int = 1000,
+    seed: int,
+    level: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of `bootstrap_patients` for several statistics that are computed in one go.
+
+    Args:
+        statistics: as there, but returns the same names with a float each on every call.
+        groups: as in `bootstrap_patients`, as are the others.
+        resamples: number of resamples.
+        seed: the run's seed.
+        level: coverage asked for, in (0, 1).
+
+    Raises:
+        ValueError: a set is empty.
+    """
     rows_of_patient = [_rows_by_patient(np.asarray(group)) for group in groups]
-    point = float(statistic(*(np.arange(len(group)) for group in groups)))
+    points = statistics(*(np.arange(len(group)) for group in groups))
     fewest = min(len(rows) for rows in rows_of_patient)
-    if not np.isfinite(point) or fewest < 2:
-        return float("nan"), float("nan")
+    if fewest < 2 or not np.isfinite(list(points.values())).any():
+        return dict.fromkeys(points, (float("nan"), float("nan")))
     rng = np.random.default_rng([seed, _BOOTSTRAP])
-    drawn = np.array([float(statistic(*(_resample(rows, rng) for rows in rows_of_patient))) for _ in range(resamples)])
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) < resamples / 2:
-        return float("nan"), float("nan")
-    return _interval(point, drawn - drawn.mean(), fewest, level)
+    drawn = [statistics(*(_resample(rows, rng) for rows in rows_of_patient)) for _ in range(resamples)]
+    return {name: _centred(float(points[name]), np.array([d[name] for d in drawn]), fewest, level) for name in points}
 
 
 def paired_bootstrap(
@@ -108,6 +132,13 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
     high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
     return low, high
+
+
+def _centred(point: float, drawn: np.ndarray, patients: int, level: float) -> tuple[float, float]:
+    finite = drawn[np.isfinite(drawn)]
+    if not np.isfinite(point) or len(finite) < len(drawn) / 2:
+        return float("nan"), float("nan")
+    return _interval(point, finite - finite.mean(), patients, level)
 
 
 def _interval(point: float, deviations: np.ndarray, patients: int, level: float) -> tuple[float, float]:
