@@ -6,27 +6,22 @@ training patients get against the same reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.encoder import Encoder
-from cmrsynth.evaluation.figure import GOOD, LOOK, Figure
-from cmrsynth.evaluation.floors import Measured, Sample, cut, draw_rows, finite, measure
+from cmrsynth.evaluation.figure import Figure
+from cmrsynth.evaluation.floors import Measured, Sample, measure
+from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.texture import counts, distance_reading, few_patients, shared_heart, texture_figures
 from cmrsynth.evaluation.verdict import Judgement, judge_distance, judge_score, judge_two_sided
 from cmrsynth.metrics.frechet import frechet_distance
-from cmrsynth.metrics.intervals import bootstrap_patients
 from cmrsynth.metrics.kernel import kernel_distance
 from cmrsynth.metrics.manifold import prdc
-from cmrsynth.metrics.texture import (
-    PatchStatistics,
-    SlicedWasserstein,
-    patch_statistics,
-    radial_power_spectrum,
-    spectrum_distance,
-)
+from cmrsynth.metrics.regions import HEART_MARGIN_MM
 
 MANIFOLD = {
     "precision": ("Precision", "of the synthetic images lie where real images lie"),
@@ -34,26 +29,20 @@ MANIFOLD = {
     "density": ("Density", "real neighbourhoods (relative to their size) hold each synthetic image"),
     "coverage": ("Coverage", "of the real images have a synthetic image beside them"),
 }
+MIN_HEARTS = 8  # images with a heart in them; a covariance of fewer says nothing
 
 
 def fidelity_figures(
     train: SliceSet, holdout: SliceSet, synthetic: SliceSet, encoders: Sequence[Encoder], settings: EvaluationSettings
 ) -> list[Figure]:
     """Return the feature figures of every encoder (the first is the cardiac one) and the texture figures."""
-    n = {
-        "synthetic": len(synthetic),
-        "reference": len(holdout),
-        "floor": min(len(train), len(synthetic)),
-        "patients": len(holdout.patients),
-    }
+    n = counts(train, holdout, synthetic)
     figures = []
     for number, encoder in enumerate(encoders):
         figures += _encoder_figures(encoder, train, holdout, synthetic, settings, n, headline=number == 0)
-    return [
-        *figures,
-        *_texture_figures(train, holdout, synthetic, settings, n),
-        _spectrum(train, holdout, synthetic, settings, n),
-    ]
+    if encoders:
+        figures.append(_heart_frechet(encoders[0], train, holdout, synthetic, settings, n))
+    return [*figures, *texture_figures(train, holdout, synthetic, settings)]
 
 
 def _encoder_figures(
@@ -76,20 +65,16 @@ def _encoder_figures(
         ("kernel_distance", "Kernel distance (KID)", kernel_distance),
     ):
         measured = measure(distance, *sets, settings, bounds=(-np.inf if name == "kernel_distance" else 0, np.inf))
-        judgement = judge_distance(measured)
         figures.append(
-            Figure(
-                axis="fidelity",
-                name=name + suffix,
-                title=f"{title} ({encoder.name})",
-                **as_fields(measured),
-                unit="",
-                better="lower",
+            judged(
+                "fidelity",
+                name + suffix,
+                f"{title} ({encoder.name})",
+                measured,
+                judge_distance(measured),
+                distance_reading(measured, "features") + warning,
                 n=n,
                 made_with=encoder.made_with,
-                verdict=judgement.verdict,
-                reading=distance_reading(measured, "features") + warning,
-                rule=judgement.rule,
                 headline=headline and name == "frechet_distance",
                 details={**details, "to_train": float(distance(sets[0].rows, sets[2].rows))},
             )
@@ -116,133 +101,58 @@ def _manifold_figures(
         judgement: Judgement = (judge_two_sided if name == "density" else judge_score)(measured)
         amount = f"{measured.value:.2f}" if name == "density" else f"{measured.value:.0%}"
         figures.append(
-            Figure(
-                axis="fidelity",
-                name=name + suffix,
-                title=f"{title} ({encoder.name})",
-                **as_fields(measured),
-                unit="",
-                better="nearer floor" if name == "density" else "higher",
+            judged(
+                "fidelity",
+                name + suffix,
+                f"{title} ({encoder.name})",
+                measured,
+                judgement,
+                f"{amount} {meaning}; real patients reach {measured.floor:.2f}.{warning}",
                 n=n,
                 made_with=encoder.made_with,
-                verdict=judgement.verdict,
-                reading=f"{amount} {meaning}; real patients reach {measured.floor:.2f}.{warning}",
-                rule=judgement.rule,
+                better="nearer floor" if name == "density" else "higher",
                 details={"encoder": encoder.name, "k": 5},
             )
         )
     return figures
 
 
-def _texture_figures(
-    train: SliceSet, holdout: SliceSet, synthetic: SliceSet, settings: EvaluationSettings, n: dict[str, int]
-) -> list[Figure]:
-    """Sliced Wasserstein distance at the finest level and over all levels, from patches drawn once."""
-
-    def patches(part: SliceSet) -> PatchStatistics:
-        return patch_statistics(part.images, patches_per_image=48, num_projections=64, seed=settings.seed)
-
-    fake, reference, real = (patches(part) for part in (synthetic, holdout, train))
-    resamples = max(20, settings.resamples // 20)
-    levels, intervals = _texture_levels(fake, reference, synthetic, holdout, settings, resamples)
-    rows = draw_rows(train.patient_id, len(synthetic), settings.floor_draws, settings.seed)
-    floors = [
-        _texture_levels(_take(real, r), reference, train.select(r), holdout, settings, max(20, resamples // 5))
-        for r in rows
-    ]
-    figures = []
-    for key, name, title in (
-        ("level_0", "sliced_wasserstein_finest", "Texture: sliced Wasserstein distance, finest level"),
-        ("mean", "sliced_wasserstein", "Texture: sliced Wasserstein distance, all levels"),
-    ):
-        measured = Measured(
-            levels[key],
-            cut(intervals[key], (0, np.inf)),
-            float(np.mean([values[key] for values, _ in floors])),
-            cut(finite(tuple(np.mean([found[key] or (np.nan, np.nan) for _, found in floors], 0))), (0, np.inf)),
-        )
-        judgement = judge_distance(measured)
-        figures.append(
-            Figure(
-                axis="fidelity",
-                name=name,
-                title=title,
-                **as_fields(measured),
-                unit="",
-                better="lower",
-                n=n,
-                made_with="7 x 7 patches of a Laplacian pyramid, 64 directions; no weights",
-                verdict=judgement.verdict,
-                reading=distance_reading(measured, "texture"),
-                rule=judgement.rule,
-                headline=name == "sliced_wasserstein_finest",
-                details={
-                    "levels": {k: v for k, v in levels.items() if k != "mean"},
-                    "floor_levels": {k: float(np.mean([v[k] for v, _ in floors])) for k in levels if k != "mean"},
-                },
-            )
-        )
-    return figures
-
-
-def _texture_levels(
-    x: PatchStatistics,
-    y: PatchStatistics,
-    x_set: SliceSet,
-    y_set: SliceSet,
+def _heart_frechet(
+    encoder: Encoder,
+    train: SliceSet,
+    holdout: SliceSet,
+    synthetic: SliceSet,
     settings: EvaluationSettings,
-    resamples: int,
-) -> tuple[dict[str, float], dict[str, tuple[float, float] | None]]:
-    """Return the distance per level with intervals; one pass over the resamples serves the two that are shown."""
-    distance = SlicedWasserstein(x, y)
-    cache: dict[bytes, dict[str, float]] = {}
-
-    def at(key: str) -> Callable[[np.ndarray, np.ndarray], float]:
-        def of_rows(rows_x: np.ndarray, rows_y: np.ndarray) -> float:
-            address = rows_x.tobytes() + b"|" + rows_y.tobytes()
-            if address not in cache:
-                cache[address] = distance.distance(rows_x, rows_y)
-            return cache[address][key]
-
-        return of_rows
-
-    groups = [x_set.patient_id, y_set.patient_id]
-    intervals = {
-        key: finite(bootstrap_patients(at(key), groups, resamples=resamples, seed=settings.seed))
-        for key in ("level_0", "mean")
-    }
-    return distance.distance(), intervals
-
-
-def _take(statistics: PatchStatistics, rows: np.ndarray) -> PatchStatistics:
-    return PatchStatistics(
-        tuple(p[rows] for p in statistics.projections), tuple(m[rows] for m in statistics.moments), statistics.address
-    )
-
-
-def _spectrum(
-    train: SliceSet, holdout: SliceSet, synthetic: SliceSet, settings: EvaluationSettings, n: dict[str, int]
+    n: dict[str, int],
 ) -> Figure:
-    spectra = [Sample(radial_power_spectrum(p.images), p.patient_id) for p in (synthetic, holdout, train)]
-    measured = measure(spectrum_distance, *spectra, settings, bounds=(0, np.inf))
-    judgement = judge_distance(measured)
-    ratio = np.log(spectra[0].rows.mean(0) + 1e-10) - np.log(spectra[1].rows.mean(0) + 1e-10)
-    finest = float(ratio[len(ratio) // 2 :].mean())
-    lean = "too little" if finest < 0 else "too much"
-    return Figure(
-        axis="fidelity",
-        name="spectrum_distance",
-        title="Texture: power spectrum, mean absolute log-ratio",
-        **as_fields(measured),
-        unit="",
-        better="lower",
+    """Return the Frechet distance of images in which all but the heart is black; slices without one are left out."""
+    parts = synthetic, holdout, train
+    samples = []
+    for part, heart in zip(parts, shared_heart(*parts), strict=True):
+        rows = heart.any((1, 2))
+        if rows.sum() < MIN_HEARTS:
+            why = f"Only {rows.sum()} slices of {part.name} have a heart in their mask; {MIN_HEARTS} are needed."
+            return not_computed("fidelity", "frechet_distance_heart", "Frechet distance of the heart", why, n, "")
+        seen = (part.images[rows] * heart[rows]).astype(np.float32)
+        samples.append(Sample(encoder(seen), part.patient_id[rows]))
+    measured = measure(frechet_distance, *samples, settings, bounds=(0, np.inf))
+    dimensions = encoder.components.shape[1]
+    n = {
+        "synthetic": len(samples[0]),
+        "reference": len(samples[1]),
+        "floor": min(len(samples[2]), len(samples[0])),
+        "patients": len(np.unique(samples[1].patient_id)),
+    }
+    return judged(
+        "fidelity",
+        "frechet_distance_heart",
+        f"Frechet distance of the heart ({encoder.name})",
+        measured,
+        judge_distance(measured),
+        distance_reading(measured, "features of the heart") + _small_sample(n, dimensions),
         n=n,
-        made_with="radial power spectrum; no weights",
-        verdict=judgement.verdict,
-        reading=distance_reading(measured, "spectrum")
-        + (f" There is {lean} fine detail." if judgement.verdict != GOOD else ""),
-        rule=judgement.rule,
-        details={"log_ratio": ratio.tolist(), "fine_log_ratio": finest},
+        made_with=f"{encoder.made_with}; black beyond {HEART_MARGIN_MM:g} mm of the mask",
+        details={"encoder": encoder.name, "dimensions": dimensions, "region": "heart"},
     )
 
 
@@ -256,22 +166,9 @@ def as_fields(measured: Measured) -> dict[str, object]:
     }
 
 
-def distance_reading(measured: Measured, what: str) -> str:
-    """Return the plain sentence for a distance beside its floor."""
-    top = measured.floor_interval[1] if measured.floor_interval else measured.floor
-    verdict = judge_distance(measured).verdict
-    if verdict == GOOD:
-        return f"In {what}, synthetic images are about as far from held-out patients as other real patients are."
-    times = f"{measured.value / top:.1f} times" if top else "farther than"
-    degree = "noticeably" if verdict == LOOK else "far"
-    return f"In {what}, synthetic images are {degree} off: {times} the most that other real patients differ."
-
-
 def _small_sample(n: dict[str, int], dimensions: int) -> str:
     smallest = min(n["synthetic"], n["reference"])
     if smallest <= 2 * dimensions:
         few = f" With {smallest} images in {dimensions} dimensions the value is mostly sampling error"
         return f"{few}: compare with its floor only."
-    if n["patients"] < 10:
-        return f" Only {n['patients']} held-out patients stand behind it, so the interval is too narrow."
-    return ""
+    return few_patients(n["patients"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CROP = 48  # pixels; what the network looks at in training, so that the cost of an update does not grow with the image
 BATCH = 32  # half real, half synthetic, whatever the sizes of the sets
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
-_WIDTHS = (12, 16, 24, 32)  # feature maps at 1, 1, 1/2 and 1/4 of the size; 14 thousand parameters
+_WIDTHS = (12, 16, 24, 32)  # feature maps at 1, 1, 1/2 and 1/4 of the size; 13 thousand parameters
 _SMALLEST = 16  # pixels
 _SCORED_AT_ONCE = 2**20  # pixels
 _FOLDS, _WEIGHTS, _BATCHES = 301, 302, 303  # one stream of random numbers each
@@ -94,7 +94,7 @@ def two_sample_scores(
 ) -> TwoSampleScores:
     """Return the score of every image by a network that saw no image of its patient.
 
-    For each fold a network of 14 thousand parameters, which works at full resolution first, is trained on the other
+    For each fold a network of 13 thousand parameters, which works at full resolution first, is trained on the other
     folds for a fixed number of updates on balanced batches of random crops, flipped at random, and scores the
     fold's whole images. Real and synthetic images of one patient stand in the same fold.
 
