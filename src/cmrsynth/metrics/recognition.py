@@ -133,7 +133,7 @@ def _folds(labels: np.ndarray, patient_id: np.ndarray, seed: int) -> np.ndarray:
     """(N,) fold of each row; the patients of a value are dealt out in turn, so that folds hold all values."""
     rng = np.random.default_rng([seed, 2041])
     patients = np.unique(patient_id)
-    first = {p: labels[patient_id == p][0] for p in patients}
+    first = {p: min(labels[patient_id == p].tolist()) for p in patients}
     dealt = sorted(rng.permutation(patients), key=lambda p: first[p])
     fold = {p: number % FOLDS for number, p in enumerate(dealt)}
     return np.array([fold[p] for p in patient_id])
