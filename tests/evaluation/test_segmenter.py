@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmrsynth.errors import InputError
-from cmrsynth.evaluation.encoder import cardiac_encoder, load_extractor
+from cmrsynth.evaluation.encoder import cardiac_encoder
 from cmrsynth.evaluation.segmenter import augment, train_segmenter
-from cmrsynth.evaluation.settings import ExtractorSpec
 from cmrsynth.labels import LV, MYO, RV
 from cmrsynth.metrics.overlap import dice
 from cmrsynth.seeds import torch_generator
@@ -87,24 +85,3 @@ def test_encoder_features_are_centred_and_scaled_on_the_training_images_and_see_
     for changed in (gaussian_filter(part.images, (0, 1, 1)), part.images * 0.7):
         assert np.abs(encoder(changed).mean(0)).max() > 1
     assert trained.facts["sha256"][:12] in encoder.made_with
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_users_extractor_is_fed_the_channels_it_takes(toy_set, tmp_path, channels):
-    module = torch.nn.Sequential(torch.nn.Conv2d(channels, 6, 3), torch.nn.ReLU())
-    torch.jit.save(torch.jit.script(module), str(tmp_path / "x.pt"))
-    part = toy_set("train", 4, seed=0)
-    encoder = load_extractor(ExtractorSpec("mine", tmp_path / "x.pt"), part.images)
-    assert encoder(part.images).shape == (16, 4)
-    assert encoder.name == "mine"
-
-
-def test_an_extractor_that_is_none_is_refused(toy_set, tmp_path):
-    images = toy_set("train", 2, seed=0).images
-    with pytest.raises(InputError, match="no file"):
-        load_extractor(ExtractorSpec("mine", tmp_path / "absent.pt"), images)
-    (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(InputError, match="not a TorchScript"):
-        load_extractor(ExtractorSpec("mine", tmp_path / "text.pt"), images)
-    with pytest.raises(InputError, match="NAME=PATH"):
-        ExtractorSpec.parse("inception.pt")

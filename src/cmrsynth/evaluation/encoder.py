@@ -1,17 +1,14 @@
-"""Feature extractors: the cardiac encoder made here, and extractors that a user brings."""
+"""Encoders: images to feature vectors, with what made them; the cardiac encoder is made here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmrsynth.errors import InputError
 from cmrsynth.evaluation.segmenter import Segmenter, prepare
-from cmrsynth.evaluation.settings import ExtractorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -22,36 +19,50 @@ IMAGES_PER_DIMENSION = 4  # a covariance in d dimensions needs several times d i
 
 @dataclass(frozen=True)
 class Encoder:
-    """Features standardised on the real training images and reduced to their principal components.
+    """Feature vectors of images, as a network gives them or reduced to what real images vary in.
 
     Args:
         name: e.g. "cardiac encoder".
         sha256: hash of the weights behind `raw`.
         raw: (N, H, W) images in [0, 1] to (N, D) features.
-        mean, scale: (D,) of the raw features of the real training images.
+        dimensions: length of the vectors an encoder returns, d.
+        mean, scale: (D,) of the raw features of the real training images; None where features stay as they are.
         components: (D, d) principal axes of the standardised features of the real training images, scaled so that
-            those images have a mean variance of 1.
+            those images have a mean variance of 1; None where features stay as they are (d = D), as published
+            figures such as FID and CMMD want them.
+        source: what the network is and how it is fed, in a few words, where the name does not say it.
+        kind: "cardiac", "inception", "clip" or "other"; some figures are defined for one network only.
+        classify: (N, H, W) images to (N, K) class probabilities, where the network has classes.
     """
 
     name: str
     sha256: str
     raw: Callable[[np.ndarray], np.ndarray]
-    mean: np.ndarray
-    scale: np.ndarray
-    components: np.ndarray
+    dimensions: int
+    mean: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    components: np.ndarray | None = None
+    source: str = ""
+    kind: str = "other"
+    classify: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def made_with(self) -> str:
-        """Name, dimensions and weight hash, as the report shows them."""
-        return f"{self.name}, {self.components.shape[1]} components, sha256 {self.sha256[:12]}"
+        """Name, source, dimensions and weight hash, as the report shows them."""
+        source = f" ({self.source})" if self.source else ""
+        unit = "dimensions" if self.components is None else "components"
+        return f"{self.name}{source}, {self.dimensions} {unit}, sha256 {self.sha256[:12]}"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return (N, d) float64 features of (N, H, W) images in [0, 1]."""
-        return ((self.raw(images) - self.mean) / self.scale) @ self.components
+        features = self.raw(images).astype(np.float64)
+        return features if self.components is None else ((features - self.mean) / self.scale) @ self.components
 
 
-def fit_encoder(name: str, weight_hash: str, raw: Callable[[np.ndarray], np.ndarray], real: np.ndarray) -> Encoder:
-    """Return an `Encoder` whose scale and components come from `real`, the real training images (N, H, W)."""
+def fit_encoder(
+    name: str, weight_hash: str, raw: Callable[[np.ndarray], np.ndarray], real: np.ndarray, *, kind: str = "other"
+) -> Encoder:
+    """Return a reduced `Encoder` whose scale and components come from `real`, the real training images (N, H, W)."""
     features = raw(real).astype(np.float64)
     mean, deviation = features.mean(0), features.std(0)
     # A feature that is constant on real images would turn any change into an infinite distance.
@@ -61,7 +72,8 @@ def fit_encoder(name: str, weight_hash: str, raw: Callable[[np.ndarray], np.ndar
     # One scale for all axes, so that the mean variance is 1. Not whitened: along its many small axes a network
     # differs more between patients than between a sharp and a blurred image.
     length = np.sqrt((spread[:dimensions] ** 2).mean() / len(real))
-    return Encoder(name, weight_hash, raw, mean, scale, axes[:dimensions].T / max(length, 1e-8))
+    components = axes[:dimensions].T / max(length, 1e-8)
+    return Encoder(name, weight_hash, raw, dimensions, mean, scale, components, kind=kind)
 
 
 def cardiac_encoder(segmenter: Segmenter, real: np.ndarray) -> Encoder:
@@ -74,7 +86,7 @@ def cardiac_encoder(segmenter: Segmenter, real: np.ndarray) -> Encoder:
     def raw(images: np.ndarray) -> np.ndarray:
         return _pooled_maps(segmenter.network, images)
 
-    return fit_encoder("cardiac encoder", segmenter.facts["sha256"], raw, real)
+    return fit_encoder("cardiac encoder", segmenter.facts["sha256"], raw, real, kind="cardiac")
 
 
 def _contracting_path(network: torch.nn.Module) -> list[torch.nn.Module]:
@@ -108,33 +120,3 @@ def _pooled_maps(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
         for hook in hooks:
             hook.remove()
     return np.concatenate(parts)
-
-
-def load_extractor(spec: ExtractorSpec, real: np.ndarray) -> Encoder:
-    """Return the `Encoder` of a user's extractor; see `ExtractorSpec` for what the file must be.
-
-    Raises:
-        InputError: there is no such file, it is no TorchScript, or it does not return features.
-    """
-    import torch
-
-    if not spec.path.is_file():
-        raise InputError(spec.path, f"no file for the extractor {spec.name!r}", "give the path of a TorchScript file")
-    try:
-        module = torch.jit.load(str(spec.path), map_location="cpu").eval()
-    except RuntimeError as error:
-        raise InputError(spec.path, "not a TorchScript file", "save it with torch.jit.save") from error
-    channels = next((p.shape[1] for p in module.parameters() if p.ndim == 4), 3)
-
-    def raw(images: np.ndarray) -> np.ndarray:
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(images), 32):
-                batch = torch.from_numpy(images[start : start + 32].astype(np.float32))[:, None]
-                features = module(batch.expand(-1, channels, -1, -1))
-                parts.append((features.mean((2, 3)) if features.ndim == 4 else features).numpy())
-        return np.concatenate(parts)
-
-    if raw(real[:2]).ndim != 2:
-        raise InputError(spec.path, "the extractor does not return (N, d) features", "see `cmrsynth evaluate --help`")
-    return fit_encoder(spec.name, sha256(spec.path.read_bytes()).hexdigest(), raw, real)

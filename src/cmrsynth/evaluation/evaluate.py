@@ -12,7 +12,8 @@ from typing import Any
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.adherence import adherence_figures
 from cmrsynth.evaluation.distances import all_distances
-from cmrsynth.evaluation.encoder import cardiac_encoder, load_extractor
+from cmrsynth.evaluation.encoder import cardiac_encoder
+from cmrsynth.evaluation.extractors import load_extractor
 from cmrsynth.evaluation.fidelity import fidelity_figures
 from cmrsynth.evaluation.figure import Evaluation
 from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part

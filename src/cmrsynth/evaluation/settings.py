@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from cmrsynth.attacks.panel import ATTACKS, QUICK
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.networks import Architecture, architecture
 from cmrsynth.provenance import portable_path
+
+TORCH_HUB = "torchhub:"
 
 
 @dataclass(frozen=True)
@@ -17,27 +19,47 @@ class ExtractorSpec:
 
     Args:
         name: what the report calls it, e.g. "inception" or "radimagenet".
-        path: a TorchScript file (`torch.jit.save`). It is called with float32 images (N, 3, H, W) in [0, 1], or
-            (N, 1, H, W) if its first convolution takes one channel, and returns (N, d) features or an
-            (N, d, h, w) map, which is averaged over space. Resizing and normalisation belong inside it.
+        source: one of
+
+            - "inception": FID's Inception-v3, downloaded once;
+            - a TorchScript file (`torch.jit.save`). It is called with float32 images (N, 3, H, W) in [0, 1], or
+              (N, 1, H, W) if its first convolution takes one channel, and returns (N, d) features or an
+              (N, d, h, w) map, which is averaged over space; resizing and normalisation belong inside it. One whose
+              `forward` takes `return_features` is FID's Inception and is called with bytes;
+            - a folder or Hub id of an image model of transformers with safetensors weights, such as
+              "facebook/dinov2-base" or "openai/clip-vit-large-patch14-336";
+            - "torchhub:OWNER/REPO:MODEL", which runs the Python code of that repository, such as
+              "torchhub:Warvito/radimagenet-models:radimagenet_resnet50".
     """
 
     name: str
-    path: Path
+    source: str
 
     @classmethod
     def parse(cls, text: str) -> ExtractorSpec:
-        """Return the extractor written as `NAME=PATH` on the command line.
+        """Return the extractor written as `NAME=SOURCE` on the command line.
 
-        >>> ExtractorSpec.parse("inception=weights/inception.pt").name
-        'inception'
+        >>> ExtractorSpec.parse("dinov2=facebook/dinov2-base").source
+        'facebook/dinov2-base'
         """
-        name, equals, path = text.partition("=")
-        if not equals or not name.isidentifier() or not path:
+        name, equals, source = text.partition("=")
+        if not equals or not name.isidentifier() or not source:
             raise InputError(
-                text, "not an extractor", "write --extractor NAME=PATH, as in inception=weights/inception.pt"
+                text, "not an extractor", "write --extractor NAME=SOURCE, as in dinov2=facebook/dinov2-base"
             )
-        return cls(name, Path(path))
+        repository, colon, model = source.removeprefix(TORCH_HUB).rpartition(":")
+        if source.startswith(TORCH_HUB) and not (repository and colon and model):
+            raise InputError(text, "names no model of a torch.hub repository", "write torchhub:OWNER/REPO:MODEL")
+        return cls(name, source)
+
+    def as_json(self) -> dict[str, str]:
+        """Return name and source, without the machine's own paths.
+
+        >>> ExtractorSpec("fid", "/mnt/trial-17/inception.pt").as_json()
+        {'name': 'fid', 'source': '.../inception.pt'}
+        """
+        path = self.source.removeprefix(TORCH_HUB)
+        return {"name": self.name, "source": self.source[: -len(path)] + portable_path(path)}
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,8 @@ class EvaluationSettings:
         resamples: bootstrap resamples over patients; the costly texture figure uses a twentieth of them.
         floor_draws: real patient draws behind every floor.
         membership_draws: noise draws at each time in the membership attack.
+        membership_attacks: names in `cmrsynth.attacks.panel.ATTACKS`, beside "velocity", which always runs;
+            `tuple(ATTACKS)` runs all, at about ten times the cost of the quick ones.
         extractors: further feature extractors.
     """
 
@@ -66,6 +90,7 @@ class EvaluationSettings:
     resamples: int = 1000
     floor_draws: int = 5
     membership_draws: int = 4
+    membership_attacks: tuple[str, ...] = QUICK
     extractors: tuple[ExtractorSpec, ...] = ()
 
     @property
@@ -80,10 +105,11 @@ class EvaluationSettings:
                 raise InputError(
                     f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "give a number of at least 1"
                 )
+        if unknown := sorted(set(self.membership_attacks) - set(ATTACKS)):
+            raise InputError("--membership-attacks", f"there is no attack {unknown}", f"choose from {sorted(ATTACKS)}")
         if self.resamples < 20:
             raise InputError("--bootstrap", f"{self.resamples} resamples say nothing", "give at least 20")
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
-        extractors = [{"name": e.name, "path": portable_path(str(e.path))} for e in self.extractors]
-        return {**asdict(self), "extractors": extractors}
+        return {**asdict(self), "extractors": [extractor.as_json() for extractor in self.extractors]}
