@@ -1,4 +1,4 @@
-"""The command line: `cmrsynth build | generate | evaluate | report | quickstart`."""
+"""The command line: `cmrsynth build | generate | evaluate | utility | report | quickstart`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cmrsynth.commands.evaluate import evaluate
 from cmrsynth.commands.generate import generate
 from cmrsynth.commands.quickstart import quickstart
 from cmrsynth.commands.report import report
+from cmrsynth.commands.utility import utility
 from cmrsynth.errors import InputError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, report, quickstart):
+for command in (build, generate, evaluate, utility, report, quickstart):
     app.command(command.__name__)(command)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.evaluation.floors import Interval, finite
+from cmrsynth.evaluation.floors import Interval, cut, finite
 from cmrsynth.evaluation.segmenter import Segmenter, train_segmenter
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.metrics.hierarchical import Crossed, mean_of_seeds_and_patients
@@ -21,7 +21,7 @@ SCORES = {  # name in tables, unit
     "dice": ("Dice", ""),
     "iou": ("IoU", ""),
     "hausdorff_95": ("HD95", "mm"),
-    "hausdorff_95_penalised": ("HD95, a missed structure counted as the image diagonal", "mm"),
+    "hausdorff_95_penalised": ("HD95 with misses", "mm"),
     "assd": ("ASSD", "mm"),
 }
 
@@ -102,9 +102,17 @@ def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(known, values, 0).sum(axis) / np.where(known.any(axis), known.sum(axis), np.nan)
 
 
-def crossed(values: np.ndarray, settings: EvaluationSettings) -> Crossed:
-    """Return the mean of (S, P) values over seeds and patients."""
-    return mean_of_seeds_and_patients(values, resamples=settings.resamples, seed=settings.seed)
+def crossed(
+    values: np.ndarray, settings: EvaluationSettings, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Crossed:
+    """Return the mean of (S, P) values over seeds and patients, its interval cut at the values it can take."""
+    found = mean_of_seeds_and_patients(values, resamples=settings.resamples, seed=settings.seed)
+    return replace(found, interval=cut(found.interval, bounds))
+
+
+def bounds_of(score: str) -> tuple[float, float]:
+    """Return the values one of `SCORES` can take."""
+    return (0.0, 1.0) if score in ("dice", "iou") else (0.0, np.inf)
 
 
 def interval_of(found: Crossed) -> Interval | None:

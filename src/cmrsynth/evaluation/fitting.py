@@ -153,13 +153,14 @@ def trained_or_saved(
     Returns:
         name, file, sha256 and parameters of the network.
     """
-    from safetensors.torch import load_file
+    import torch
+    from safetensors.torch import load_model
 
     if _saved_key(path) != key:
         train()
         _save(network, key, path)
-    network.load_state_dict(load_file(str(path)))
-    network.eval().requires_grad_(False)
+    load_model(network, str(path))
+    network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return {
         "name": path.stem,
         "file": path.name,
@@ -204,10 +205,11 @@ def _saved_key(path: Path) -> dict[str, Any] | None:
 
 
 def _save(network: torch.nn.Module, key: dict[str, Any], path: Path) -> None:
-    from safetensors.torch import save_file
+    import torch
+    from safetensors.torch import save_model
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, str(partial), metadata={"key": json.dumps(key)})
+    # a DynUNet holds its blocks twice, flat and nested: `save_model` writes shared weights once
+    save_model(network.to(memory_format=torch.contiguous_format), str(partial), metadata={"key": json.dumps(key)})
     partial.replace(path)

@@ -19,6 +19,7 @@ from cmrsynth.evaluation.arms import (
     SUBJECTS,
     Arm,
     Pool,
+    bounds_of,
     crossed,
     interval_of,
     nan_mean,
@@ -118,7 +119,7 @@ def made_with(settings: EvaluationSettings) -> str:
 
 def measured_against(arm: Arm, reference: Arm, score: str, settings: EvaluationSettings) -> Measured:
     """Return a score of an arm, labels averaged first, beside that of the reference arm; None where undefined."""
-    found = [crossed(per_patient(one.score(score)), settings) for one in (arm, reference)]
+    found = [crossed(per_patient(one.score(score)), settings, bounds_of(score)) for one in (arm, reference)]
     value, floor = (f.value if np.isfinite(f.value) else None for f in found)
     return Measured(value, interval_of(found[0]), floor, interval_of(found[1]))
 
