@@ -57,8 +57,8 @@ def _encoder_figures(
 ) -> list[Figure]:
     sets = [Sample(encoder(part.images), part.patient_id) for part in (synthetic, holdout, train)]
     suffix = "" if headline else f"_{encoder.name}"
-    warning = _small_sample(n, encoder.components.shape[1])
-    details = {"encoder": encoder.name, "dimensions": encoder.components.shape[1]}
+    warning = _small_sample(n, encoder.dimensions)
+    details = {"encoder": encoder.name, "dimensions": encoder.dimensions}
     figures = []
     for name, title, distance in (
         ("frechet_distance", "Frechet distance", frechet_distance),
@@ -136,7 +136,7 @@ def _heart_frechet(
         seen = (part.images[rows] * heart[rows]).astype(np.float32)
         samples.append(Sample(encoder(seen), part.patient_id[rows]))
     measured = measure(frechet_distance, *samples, settings, bounds=(0, np.inf))
-    dimensions = encoder.components.shape[1]
+    dimensions = encoder.dimensions
     n = {
         "synthetic": len(samples[0]),
         "reference": len(samples[1]),
