@@ -315,3 +315,21 @@ def test_the_shorter_side_is_resized_and_a_crop_must_fit():
         Preprocessing.read("somewhere", config)(torch.zeros(1, 1, 40, 40))
     unscaled = Preprocessing.read("somewhere", {"do_resize": False, "do_rescale": False, "do_normalize": False})
     assert float(unscaled(torch.ones(1, 1, 8, 8)).max()) == 255
+
+
+@pytest.mark.parametrize("side", [36, 90])
+def test_preparation_agrees_with_the_processor_of_transformers_to_its_8_bit_rounding(side):
+    processors = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
+    from PIL import Image
+    from scipy.ndimage import gaussian_filter
+
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(64, 80)), 1.5)
+    image = np.rint(255 * (0.5 + 0.4 * noise / np.abs(noise).max())).astype(np.uint8)  # nothing to clip
+    config = {
+        "size": {"shortest_edge": side}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True,
+        "resample": 3, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3],
+    }  # fmt: skip
+    pillow = Image.fromarray(image).convert("RGB")
+    theirs = processors.CLIPImageProcessorPil(**config)(images=pillow, return_tensors="pt")["pixel_values"]
+    ours = Preprocessing.read("somewhere", config)(torch.from_numpy(image / 255).float()[None, None])
+    np.testing.assert_allclose(ours, theirs, atol=1.01 / 255 / 0.2)
