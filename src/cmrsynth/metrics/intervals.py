@@ -136,7 +136,7 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 def _centred(point: float, drawn: np.ndarray, patients: int, level: float) -> tuple[float, float]:
     finite = drawn[np.isfinite(drawn)]
-    if not np.isfinite(point) or len(finite) < len(drawn) / 2:
+    if not np.isfinite(point) or len(finite) < max(2, len(drawn) / 2):
         return float("nan"), float("nan")
     return _interval(point, finite - finite.mean(), patients, level)
 

@@ -29,6 +29,16 @@ def dice(prediction: np.ndarray, target: np.ndarray, label: int) -> float:
     return 2 * int((a & b).sum()) / total if total else float("nan")
 
 
+def iou(prediction: np.ndarray, target: np.ndarray, label: int) -> float:
+    """Return the intersection over union of one label; arguments and NaN as in `dice`, of which it is d / (2 - d).
+
+    >>> iou(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0]), 1)
+    0.5
+    """
+    overlap = dice(prediction, target, label)
+    return overlap / (2 - overlap)
+
+
 def hausdorff_95(prediction: np.ndarray, target: np.ndarray, label: int, spacing: Sequence[float]) -> float:
     """Return the 95 % Hausdorff distance of one label in mm.
 
@@ -86,7 +96,7 @@ def overlap_by_patient(
         pixel_spacing: (N, 2) pixel size (row, column) in mm.
 
     Returns:
-        "patients": (P,) sorted; "dice", "hausdorff_95" (mm), "assd" (mm): (P, L) float64, NaN where not defined;
+        "patients": (P,) sorted; "dice", "iou", "hausdorff_95" (mm), "assd" (mm): (P, L) float64, NaN where undefined;
         "missed": (P, L) int, slices where exactly one side holds the label.
 
     Raises:
@@ -103,13 +113,14 @@ def overlap_by_patient(
         raise ValueError("labels: background is among them; compare foreground labels only")
     patients = np.unique(patient_id)
     shape = (len(patients), len(labels))
-    result = {name: np.full(shape, np.nan) for name in ("dice", "hausdorff_95", "assd")}
+    result = {name: np.full(shape, np.nan) for name in ("dice", "iou", "hausdorff_95", "assd")}
     missed = np.zeros(shape, dtype=int)
     for row, patient in enumerate(patients):
         own = np.flatnonzero(patient_id == patient)
         for column, label in enumerate(labels):
             stacks = [own[phase[own] == name] for name in np.unique(phase[own])]
-            result["dice"][row, column] = _defined_mean([dice(predictions[s], targets[s], label) for s in stacks])
+            for name, share in (("dice", dice), ("iou", iou)):
+                result[name][row, column] = _defined_mean([share(predictions[s], targets[s], label) for s in stacks])
             slices = [(predictions[i], targets[i], label, pixel_spacing[i]) for i in own]
             result["hausdorff_95"][row, column] = _defined_mean([hausdorff_95(*each) for each in slices])
             result["assd"][row, column] = _defined_mean([assd(*each) for each in slices])

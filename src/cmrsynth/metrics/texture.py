@@ -71,6 +71,11 @@ class PatchStatistics:
     def __len__(self) -> int:
         return len(self.projections[0])
 
+    def take(self, rows: np.ndarray) -> PatchStatistics:
+        """Return the statistics of the given images."""
+        parts = (tuple(level[rows] for level in levels) for levels in (self.projections, self.moments))
+        return PatchStatistics(*parts, self.address)
+
 
 def patch_statistics(
     images: np.ndarray,
