@@ -188,7 +188,11 @@ def _trained(
     mean, spread = sets[1].mean((0, 2, 3), keepdim=True), sets[1].std((0, 2, 3), keepdim=True).clamp_min(1e-4)
     sets = [(images - mean) / spread for images in sets]
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=max(updates, 2), pct_start=0.2)
+    warmup = max(1, updates // 5)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda update: min(1.0, (update + 1) / warmup) * 0.5 * (1 + np.cos(np.pi * min(1.0, update / updates))),
+    )
     rng = np.random.default_rng([*address, _BATCHES])
     target = torch.cat([torch.ones(BATCH // 2), torch.zeros(BATCH // 2)])
     network.train()
