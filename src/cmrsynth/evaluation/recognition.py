@@ -90,7 +90,9 @@ def _figure(
     if why := _too_few(words, values, asked):
         return not_computed("fidelity", key, title, why, n, made_with)
     classifier = _fitted(name, values, train, settings)
-    floor, floor_interval, _ = _recognised(getattr(holdout.part, name), asked, holdout, classifier, settings)
+    floor, floor_interval, floor_per_value = _recognised(
+        getattr(holdout.part, name), asked, holdout, classifier, settings
+    )
     chance = 1 / len(asked)  # also what images that all look alike would get
     if floor < chance + TELLS or floor_interval is None or floor_interval[0] <= chance:
         why = (
@@ -108,11 +110,11 @@ def _figure(
         title,
         measured,
         judgement,
-        _sentence(name, measured, judgement, chance),
+        _sentence(name, measured, judgement, chance, per_value),
         n=n,
         made_with=made_with,
         better="higher",
-        details={"chance": chance, "values": list(asked), "per_value": per_value},
+        details={"chance": chance, "per_value": per_value, "floor_per_value": floor_per_value},
         planted=planted,
         planted_as=f"held-out images, each with another {words} as its label",
     )
@@ -199,7 +201,7 @@ def judge_recognition(measured: Measured, chance: float) -> Judgement:
     return Judgement(DO_NOT_SHARE if measured.value < far and certain else LOOK, rule)
 
 
-def _sentence(name: str, measured: Measured, judgement: Judgement, chance: float) -> str:
+def _sentence(name: str, measured: Measured, judgement: Judgement, chance: float, per_value: dict[str, float]) -> str:
     words = name.replace("_", " ")
     sentence = {
         GOOD: f"Images show the {words} they were asked for, about as clearly as real ones do.",
@@ -207,6 +209,8 @@ def _sentence(name: str, measured: Measured, judgement: Judgement, chance: float
         DO_NOT_SHARE: f"The {words} that was asked for is not in the images: its label is wrong or means nothing.",
     }[judgement.verdict]
     shape = " The mask alone shows much of it." if name in SHAPE else ""
+    least = min(per_value, key=per_value.__getitem__)
     return (
-        f"{sentence} ({measured.value:.2f}; real held-out patients {measured.floor:.2f}, chance {chance:.2f}.){shape}"
+        f"{sentence} ({measured.value:.2f}; real held-out patients {measured.floor:.2f}, chance {chance:.2f}; least "
+        f"often {least}, {per_value[least]:.2f}.){shape}"
     )
