@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmrsynth.metrics import mmd
-from cmrsynth.metrics.mmd import cmmd, median_bandwidth, mmd_rbf, mmd_squared
+from cmrsynth.metrics.mmd import PatientKernel, cmmd, median_bandwidth, mmd_rbf, mmd_squared
 
 
 def _normal(seed, n, d):
@@ -78,6 +78,22 @@ def test_the_median_of_a_large_set_stands_for_all_of_it():
     assert median_bandwidth(x) == pytest.approx(median_bandwidth(x[:1000]), rel=0.03)
 
 
+def test_patients_summed_once_give_the_same_as_their_rows_in_every_resample(monkeypatch):
+    monkeypatch.setattr(mmd, "_ROWS", 5)
+    x, y = _normal(7, 12, 3), _normal(8, 9, 3) + 0.5
+    groups = np.array(list("bacabcaabbcc")), np.array(list("xyzxyzzzz"))
+    kernel = PatientKernel(x, y, *groups, bandwidth=1.3)
+    assert kernel.mmd_squared() == pytest.approx(mmd_squared(x, y, bandwidth=1.3), rel=1e-10)
+    assert kernel.mmd_squared(unbiased=True) == pytest.approx(mmd_rbf(x, y, bandwidth=1.3), rel=1e-10)
+    rows = [
+        np.concatenate([np.flatnonzero(group == patient) for patient in drawn])
+        for group, drawn in zip(groups, ("bba", "zxx"), strict=True)
+    ]
+    resampled = x[rows[0]], y[rows[1]]
+    assert kernel.mmd_squared(*rows) == pytest.approx(mmd_squared(*resampled, bandwidth=1.3), rel=1e-10)
+    assert kernel.mmd_squared(*rows, unbiased=True) == pytest.approx(mmd_rbf(*resampled, bandwidth=1.3), rel=1e-10)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -87,6 +103,7 @@ def test_the_median_of_a_large_set_stands_for_all_of_it():
         (lambda: mmd_rbf(np.full((2, 3), np.nan), np.ones((2, 3))), "NaN"),
         (lambda: mmd_rbf(np.ones((2, 3)), np.ones((2, 3))), "no bandwidth"),
         (lambda: mmd_squared(np.ones((2, 3)), np.ones((2, 3)), bandwidth=0), "positive"),
+        (lambda: PatientKernel(np.ones((2, 3)), np.ones((2, 3)), np.ones(2), np.ones(3), bandwidth=1), "each row"),
     ],
 )
 def test_unusable_features_are_refused(call, said):

@@ -32,7 +32,6 @@ class Encoder:
             figures such as FID and CMMD want them.
         source: what the network is and how it is fed, in a few words, where the name does not say it.
         kind: "cardiac", "inception", "clip" or "other"; some figures are defined for one network only.
-        classify: (N, H, W) images to (N, K) class probabilities, where the network has classes.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Encoder:
     components: np.ndarray | None = None
     source: str = ""
     kind: str = "other"
-    classify: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def made_with(self) -> str:

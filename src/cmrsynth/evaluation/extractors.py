@@ -27,8 +27,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HUB_SIDE = 224
 BATCH = 32
 
-Images = Callable[[np.ndarray], np.ndarray]  # (N, H, W) in [0, 1] to (N, D)
-
 
 @dataclass(frozen=True)
 class Network:
@@ -40,7 +38,6 @@ class Network:
         sha256: hash of its weights.
         source: what it is and how it is fed, for the report.
         kind: as in `Encoder`.
-        probabilities: a batch to (B, K) class probabilities, where it has classes.
     """
 
     module: torch.nn.Module
@@ -48,7 +45,6 @@ class Network:
     sha256: str
     source: str
     kind: str = "other"
-    probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 def load_extractor(spec: ExtractorSpec, real: np.ndarray) -> Encoder:
@@ -63,7 +59,7 @@ def load_extractor(spec: ExtractorSpec, real: np.ndarray) -> Encoder:
             turn these images into finite feature vectors.
     """
     network = _load(spec)
-    raw = _runner(network, network.features)
+    raw = _runner(network)
     try:
         trial = raw(real[:2])
     except (RuntimeError, ValueError, IndexError) as error:
@@ -77,7 +73,6 @@ def load_extractor(spec: ExtractorSpec, real: np.ndarray) -> Encoder:
             f"the extractor does not return finite features (N, d) but shape {trial.shape}",
             "see `cmrsynth evaluate --help`",
         )
-    classify = None if network.probabilities is None else _runner(network, network.probabilities)
     return Encoder(
         name=spec.name,
         sha256=network.sha256,
@@ -85,7 +80,6 @@ def load_extractor(spec: ExtractorSpec, real: np.ndarray) -> Encoder:
         dimensions=trial.shape[1],
         source=network.source,
         kind=network.kind,
-        classify=classify,
     )
 
 
@@ -126,9 +120,8 @@ def _torchscript(path: Path) -> Network:
     except RuntimeError as error:
         raise InputError(path, "not a TorchScript file", "save it with torch.jit.save") from error
     digest = sha256(path.read_bytes()).hexdigest()
-    arguments = {argument.name for argument in module.forward.schema.arguments}
-    if "return_features" in arguments:
-        return _inception(module, digest, arguments)
+    if "return_features" in {argument.name for argument in module.forward.schema.arguments}:
+        return _inception(module, digest)
     channels = next((p.shape[1] for p in module.parameters() if p.ndim == 4), 3)
 
     def features(batch: torch.Tensor) -> torch.Tensor:
@@ -137,27 +130,15 @@ def _torchscript(path: Path) -> Network:
     return Network(module, features, digest, f"TorchScript, {channels} channels in [0, 1]")
 
 
-def _inception(module: torch.nn.Module, digest: str, arguments: set[str]) -> Network:
+def _inception(module: torch.nn.Module, digest: str) -> Network:
     """FID's Inception-v3 in TorchScript: bytes in, which it scales and resizes to 299 x 299 itself."""
     import torch
 
-    def as_bytes(batch: torch.Tensor) -> torch.Tensor:
-        return (batch * 255).round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
-
     def features(batch: torch.Tensor) -> torch.Tensor:
-        return module(as_bytes(batch), return_features=True)
+        as_bytes = (batch * 255).round().clamp(0, 255).to(torch.uint8)
+        return module(as_bytes.expand(-1, 3, -1, -1), return_features=True)
 
-    def probabilities(batch: torch.Tensor) -> torch.Tensor:
-        return module(as_bytes(batch), no_output_bias=True)
-
-    return Network(
-        module,
-        features,
-        digest,
-        "FID's Inception-v3, 8-bit images, resized by the network",
-        "inception",
-        probabilities if "no_output_bias" in arguments else None,
-    )
+    return Network(module, features, digest, "FID's Inception-v3, 8-bit images, resized by the network", "inception")
 
 
 def _inception_file() -> Path:
@@ -208,8 +189,8 @@ def _torch_hub(spec: ExtractorSpec) -> Network:
     return Network(module, features, state_hash(module), f"torch.hub {where}, {model}, {fed}")
 
 
-def _runner(network: Network, of_batch: Callable[[torch.Tensor], torch.Tensor]) -> Images:
-    """Return a function of (N, H, W) images that runs `of_batch` in batches on the best device."""
+def _runner(network: Network) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from (N, H, W) images in [0, 1] to (N, D) features, in batches on the best device."""
 
     def run(images: np.ndarray) -> np.ndarray:
         import torch
@@ -221,7 +202,7 @@ def _runner(network: Network, of_batch: Callable[[torch.Tensor], torch.Tensor]) 
         with torch.inference_mode():
             for start in track(starts, description="Encoding", transient=True, disable=len(starts) < 10):
                 batch = torch.from_numpy(images[start : start + BATCH].astype(np.float32))[:, None].to(device)
-                found = of_batch(batch)
+                found = network.features(batch)
                 parts.append((found.mean((2, 3)) if found.ndim == 4 else found).float().cpu().numpy())
         network.module.to("cpu")
         return np.concatenate(parts)

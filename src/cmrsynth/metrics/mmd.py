@@ -6,7 +6,7 @@ covariance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -39,10 +39,22 @@ def cmmd(x: np.ndarray, y: np.ndarray) -> float:
     39.6027
     """
     x, y = _checked(x, y, 1)
-    lengths = [np.linalg.norm(each, axis=1, keepdims=True) for each in (x, y)]
-    if min(length.min() for length in lengths) == 0:
+    return CMMD_SCALE * mmd_squared(unit_vectors(x), unit_vectors(y), bandwidth=CMMD_BANDWIDTH)
+
+
+def unit_vectors(embeddings: np.ndarray) -> np.ndarray:
+    """Return (n, d) embeddings scaled to length 1.
+
+    Raises:
+        ValueError: one has length 0.
+
+    >>> unit_vectors(np.array([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
+    """
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    if lengths.min() == 0:
         raise ValueError("embeddings: some have length 0 and no direction; check the images and the encoder")
-    return CMMD_SCALE * mmd_squared(x / lengths[0], y / lengths[1], bandwidth=CMMD_BANDWIDTH)
+    return embeddings / lengths
 
 
 def mmd_squared(x: np.ndarray, y: np.ndarray, *, bandwidth: float) -> float:
@@ -122,20 +134,100 @@ def median_bandwidth(reference: np.ndarray) -> float:
     return median
 
 
-def _kernel_mean(bandwidth: float) -> Callable[[np.ndarray, np.ndarray], float]:
+class PatientKernel:
+    """The Gaussian kernel between two sets, summed over each pair of patients.
+
+    A bootstrap over patients repeats whole patients, and the discrepancy of a resample follows from these sums and
+    from how often each patient was drawn: the kernel is computed once, not once per resample.
+
+    Args:
+        x: (n, d) float.
+        y: (m, d) float.
+        groups_x: (n,) the patient of each row of `x`.
+        groups_y: (m,) the patient of each row of `y`.
+        bandwidth: of the kernel, > 0.
+
+    Raises:
+        ValueError: the features are unusable, or there is not one patient per row.
+
+    >>> x, y = np.zeros((3, 2)), np.ones((2, 2))
+    >>> kernel = PatientKernel(x, y, np.array(["a", "a", "b"]), np.array(["c", "d"]), bandwidth=1.0)
+    >>> round(kernel.mmd_squared(), 4) == round(mmd_squared(x, y, bandwidth=1.0), 4)
+    True
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, groups_x: np.ndarray, groups_y: np.ndarray, *, bandwidth: float
+    ) -> None:
+        x, y = _checked(x, y, 2)
+        if np.shape(groups_x) != (len(x),) or np.shape(groups_y) != (len(y),):
+            raise ValueError(
+                f"groups: expected ({len(x)},) and ({len(y)},), got {np.shape(groups_x)} and {np.shape(groups_y)}; "
+                "give the patient of each row"
+            )
+        self._codes = [np.unique(groups, return_inverse=True)[1] for groups in (groups_x, groups_y)]
+        self._sizes = [np.bincount(codes) for codes in self._codes]
+        (a, b), kernel = self._codes, _kernel(bandwidth)
+        self._within = _block_sums(kernel, x, x, a, a), _block_sums(kernel, y, y, b, b)
+        self._between = _block_sums(kernel, x, y, a, b)
+
+    def mmd_squared(
+        self, rows_x: np.ndarray | None = None, rows_y: np.ndarray | None = None, *, unbiased: bool = False
+    ) -> float:
+        """Return MMD^2 of rows made of whole patients, each as often as it was drawn; None takes all rows once.
+
+        Args:
+            rows_x: (k,) indices into `x`.
+            rows_y: (l,) indices into `y`.
+            unbiased: as in `mmd_rbf`, without the diagonal; else as in `mmd_squared`.
+        """
+        counts = [self._counts(number, rows) for number, rows in enumerate((rows_x, rows_y))]
+        totals = [int(drawn @ sizes) for drawn, sizes in zip(counts, self._sizes, strict=True)]
+        means = []
+        for drawn, total, sums in zip(counts, totals, self._within, strict=True):
+            whole = drawn @ sums @ drawn
+            means.append((whole - total) / (total * (total - 1)) if unbiased else whole / total**2)
+        between = counts[0] @ self._between @ counts[1] / (totals[0] * totals[1])
+        return float(means[0] + means[1] - 2 * between)
+
+    def _counts(self, number: int, rows: np.ndarray | None) -> np.ndarray:
+        sizes = self._sizes[number]
+        if rows is None:
+            return np.ones(len(sizes))
+        return np.bincount(self._codes[number][rows], minlength=len(sizes)) / sizes
+
+
+Kernel = Callable[[np.ndarray, np.ndarray], Iterator[tuple[int, np.ndarray]]]
+
+
+def _kernel(bandwidth: float) -> Kernel:
+    """Return a function that yields the kernel matrix of two sets in blocks of rows, with each block's first row."""
     if not bandwidth > 0:
         raise ValueError(f"bandwidth: expected a positive length, got {bandwidth}")
 
-    def mean(x: np.ndarray, y: np.ndarray) -> float:
+    def blocks(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         squares = (y * y).sum(1)
-        total = 0.0
         for start in range(0, len(x), _ROWS):
             part = x[start : start + _ROWS]
             distance = (part * part).sum(1)[:, None] + squares - 2 * part @ y.T
-            total += float(np.exp(np.maximum(distance, 0) / (-2 * bandwidth**2)).sum())
-        return total / (len(x) * len(y))
+            yield start, np.exp(np.maximum(distance, 0) / (-2 * bandwidth**2))
 
-    return mean
+    return blocks
+
+
+def _kernel_mean(bandwidth: float) -> Callable[[np.ndarray, np.ndarray], float]:
+    kernel = _kernel(bandwidth)
+    return lambda x, y: sum(float(block.sum()) for _, block in kernel(x, y)) / (len(x) * len(y))
+
+
+def _block_sums(kernel: Kernel, x: np.ndarray, y: np.ndarray, codes_x: np.ndarray, codes_y: np.ndarray) -> np.ndarray:
+    """The kernel summed over the rows of each pair of patients, (patients of x, patients of y)."""
+    order = np.argsort(codes_y, kind="stable")
+    first = np.searchsorted(codes_y[order], np.arange(codes_y.max() + 1))
+    sums = np.zeros((codes_x.max() + 1, len(first)))
+    for start, block in kernel(x, y[order]):
+        np.add.at(sums, codes_x[start : start + len(block)], np.add.reduceat(block, first, axis=1))
+    return sums
 
 
 def _checked(x: np.ndarray, y: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
