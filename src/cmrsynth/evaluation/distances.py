@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.encoder import Encoder
-from cmrsynth.metrics.neighbours import aligned_pixel_distance
+from cmrsynth.metrics.aligned_pixels import aligned_pixel_distance
 
 PIXEL_SIDE = 64  # larger images are averaged down before the search: copies are found there too, 16 times faster
 
