@@ -20,7 +20,7 @@ ALLOWED = {
     "models": set(),
     "metrics": set(),
     "attacks": {"metrics"},
-    "hub": {"models", "pipelines", "evaluation", "report", "data"},
+    "hub": {"models", "pipelines", "evaluation", "report", "data", "metrics"},
     "generation": {"data", "hub"},
     "training": {"data", "flow"},
     "evaluation": {"data", "metrics", "attacks"},

@@ -1,4 +1,4 @@
-"""The command line: `cmrsynth build | generate | evaluate | utility | report | quickstart`."""
+"""The command line: `cmrsynth build | generate | evaluate | utility | report | quickstart | export-metric`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from cmrsynth import __version__
 from cmrsynth.commands.build import build
 from cmrsynth.commands.evaluate import evaluate
+from cmrsynth.commands.export_metric import export_metric
 from cmrsynth.commands.generate import generate
 from cmrsynth.commands.quickstart import quickstart
 from cmrsynth.commands.report import report
@@ -22,8 +23,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, utility, report, quickstart):
-    app.command(command.__name__)(command)
+for command in (build, generate, evaluate, utility, report, quickstart, export_metric):
+    app.command(command.__name__.replace("_", "-"))(command)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,5 +1,6 @@
 """Nearest neighbours of synthetic images among training images as an `evaluate` module."""
 
+# ruff: noqa: F401 (`evaluate` copies only the siblings named here, so those of siblings are named too)
 from __future__ import annotations
 
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from scipy.spatial.distance import cdist
 
 from .columns import Stream, stream_features
 from .intervals import bootstrap_patients_together
+from .nearest_search import two_nearest
 from .neighbours import authenticity, closer_to_train, leave_group_out, nearest_neighbours, nndr
 from .real_floor import OPTIONS, data_hash, halve
 

@@ -10,7 +10,6 @@ import numpy as np
 from .columns import Stream, stream_features
 from .hierarchical import mean_of_seeds_and_patients
 from .holm import holm
-from .real_floor import OPTIONS
 
 _DESCRIPTION = """
 Is a network trained with synthetic images better than one trained without? Takes paired scores (such as Dice) of two
@@ -36,14 +35,15 @@ _CITATION = """
 }
 """
 
-_KWARGS_DESCRIPTION = f"""
+_KWARGS_DESCRIPTION = """
 Args:
     baseline (N,) float: score of the arm to compare with; NaN where not defined.
     candidate (N,) float: score of the other arm on the same patient and structure, with the same training seed.
     patient_id (N,) str: test patient.
     structure (N,) str: such as "lv"; each is tested by itself.
     training_seed (N,) str: names the training run.
-{OPTIONS}
+    resamples (int): bootstrap resamples of patients and seeds.
+    seed (int): of the resamples.
 Returns:
     For each structure `<structure>_difference`, `..._difference_low`, `..._difference_high` (95 % interval),
     `..._baseline`, `..._candidate` (means), `..._p`, `..._p_holm`; the floor of a difference is 0.
@@ -54,7 +54,7 @@ Examples:
     >>> import numpy as np
     >>> baseline = np.random.default_rng(0).uniform(0.7, 0.9, size=24)
     >>> gain = np.tile([0.04, 0.05, 0.06], 8)
-    >>> columns = {{"patient_id": np.arange(24) % 12, "structure": ["lv"] * 24, "training_seed": np.arange(24) // 12}}
+    >>> columns = {"patient_id": np.arange(24) % 12, "structure": ["lv"] * 24, "training_seed": np.arange(24) // 12}
     >>> result = CmrUtility().compute(baseline=baseline, candidate=baseline + gain, **columns)
     >>> round(result["lv_difference"], 3), result["lv_p_holm"] < 0.05
     (0.05, True)
