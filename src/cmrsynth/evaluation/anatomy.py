@@ -14,11 +14,12 @@ from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.resegmented import (
     Resegmented,
     ThreeSets,
+    judge_beyond,
     judge_share,
     measured_share,
     share_over_patients,
 )
-from cmrsynth.evaluation.verdict import Judgement, judge_distance
+from cmrsynth.evaluation.verdict import Judgement
 from cmrsynth.labels import LABEL_NAMES, LV, MYO, RV
 from cmrsynth.metrics.anatomy import measure_all, wasserstein_1
 from cmrsynth.metrics.plausibility import RULES, impossible_all
@@ -28,13 +29,14 @@ MIN_CAVITY_MM2 = 80.0  # a ratio to a smaller cavity (10 mm across) is a divisio
 MIN_PATIENTS = 3  # of each set, for a distance within a group
 GROUP_RESAMPLES = 100
 GROUPINGS = ("vendor", "phase", "slice_level")
+# key, title, unit, labels it needs, and a distance too small to matter to anyone
 ANATOMY = (
-    ("lv_area_mm2", "LV cavity area", "mm2", {LV}),
-    ("lv_myo_ratio", "LV cavity to myocardium area ratio", "", {LV, MYO}),
-    ("rv_lv_ratio", "RV to LV cavity area ratio", "", {RV, LV}),
-    ("wall_thickness_mm", "Wall thickness", "mm", {LV, MYO}),
-    ("components", "Pieces beyond one per structure", "", {LV}),
-    ("lv_leak", "Share of the LV border that does not face myocardium", "", {LV, MYO}),
+    ("lv_area_mm2", "LV cavity area", "mm2", {LV}, 20),
+    ("lv_myo_ratio", "LV cavity to myocardium area ratio", "", {LV, MYO}, 0.03),
+    ("rv_lv_ratio", "RV to LV cavity area ratio", "", {RV, LV}, 0.05),
+    ("wall_thickness_mm", "Wall thickness", "mm", {LV, MYO}, 0.3),
+    ("components", "Pieces beyond one per structure", "", {LV}, 0.1),
+    ("lv_leak", "Share of the LV border that does not face myocardium", "", {LV, MYO}, 0.03),
 )
 RARE = ("components", "lv_leak")  # 0 in most slices, so that a median would hide them
 EXCHANGED = 0.25  # of the masks with both ventricles: then the labels as such are swapped
@@ -75,12 +77,12 @@ def measures(maps: np.ndarray, each: Resegmented, labels: tuple[int, ...]) -> di
 
 
 def _distribution(
-    entry: tuple[str, str, str, set[int]],
+    entry: tuple[str, str, str, set[int], float],
     shapes: list[tuple[Resegmented, dict[str, np.ndarray]]],
     masks: list[tuple[Resegmented, dict[str, np.ndarray]]],
     sets: ThreeSets,
 ) -> Figure:
-    key, what, unit, needed = entry
+    key, what, unit, needed, resolution = entry
     name, title = f"anatomy_{key}", f"{what}: distance of distributions (Wasserstein-1)"
     if not needed <= set(sets.labels):
         absent = ", ".join(LABEL_NAMES[label] for label in sorted(needed - set(sets.labels)))
@@ -91,8 +93,8 @@ def _distribution(
         why = "The measuring network finds the structure in too few images."
         return not_computed("fidelity", name, title, why, sets.n, sets.made_with, unit=unit)
     measured = measure(wasserstein_1, *samples, sets.settings, bounds=(0, np.inf))
-    groups = _groups([(each, found[key]) for each, found in shapes], sets)
-    judgement, remark = _with_groups(judge_distance(measured), groups)
+    groups = _groups([(each, found[key]) for each, found in shapes], sets, resolution)
+    judgement, remark = _with_groups(judge_beyond(measured, resolution), groups)
     return judged(
         "fidelity",
         name,
@@ -138,7 +140,9 @@ def _of_masks(values: list[tuple[Resegmented, np.ndarray]], sets: ThreeSets) -> 
     return {"value": measured.value, "floor": measured.floor, "masks_from": origin}
 
 
-def _groups(values: list[tuple[Resegmented, np.ndarray]], sets: ThreeSets) -> dict[str, dict[str, Any]]:
+def _groups(
+    values: list[tuple[Resegmented, np.ndarray]], sets: ThreeSets, resolution: float
+) -> dict[str, dict[str, Any]]:
     """Per vendor, phase and slice level: the distance within the group, its floor, or why there is none."""
     few = replace(sets.settings, resamples=min(sets.settings.resamples, GROUP_RESAMPLES))
     found: dict[str, dict[str, Any]] = {}
@@ -153,7 +157,10 @@ def _groups(values: list[tuple[Resegmented, np.ndarray]], sets: ThreeSets) -> di
             else:
                 measured = measure(wasserstein_1, *samples, few, bounds=(0, np.inf))
                 row |= {"value": measured.value, "interval": measured.interval, "floor": measured.floor}
-                row |= {"floor_interval": measured.floor_interval, "verdict": judge_distance(measured).verdict}
+                row |= {
+                    "floor_interval": measured.floor_interval,
+                    "verdict": judge_beyond(measured, resolution).verdict,
+                }
             found[f"{grouping} {group}"] = row
     return found
 

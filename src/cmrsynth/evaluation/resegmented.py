@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK
 from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
 from cmrsynth.evaluation.segmenter import Segmenter
 from cmrsynth.evaluation.settings import EvaluationSettings
-from cmrsynth.evaluation.verdict import Judgement
+from cmrsynth.evaluation.verdict import Judgement, judge_distance
 from cmrsynth.metrics.intervals import bootstrap_patients
 
 
@@ -125,3 +125,23 @@ def judge_share(measured: Measured, *, slack: float, far: float) -> Judgement:
     if measured.value <= top + slack:
         return Judgement(GOOD, rule)
     return Judgement(DO_NOT_SHARE if measured.value >= top + far and low > top + slack else LOOK, rule)
+
+
+def judge_beyond(measured: Measured, resolution: float) -> Judgement:
+    """Judge a distance whose floor may be next to nothing; less than `resolution` never counts against a set.
+
+    Where two groups of real patients agree perfectly (no mask with a hole in either), any multiple of their
+    distance is 0, and one odd slice would be a failure.
+
+    Args:
+        measured: the distance, and that of real patients.
+        resolution: a difference that no reader of the figure would act on.
+
+    >>> judge_beyond(Measured(0.02, (0.0, 0.03), 0.0, (0.0, 0.0)), 0.03).verdict
+    'good'
+    >>> judge_beyond(Measured(0.5, (0.4, 0.6), 0.0, (0.0, 0.0)), 0.03).verdict
+    'do not share'
+    """
+    low, high = measured.floor_interval or (measured.floor, measured.floor)
+    judgement = judge_distance(replace(measured, floor_interval=(low, max(high, measured.floor, resolution))))
+    return replace(judgement, rule=f"{judgement.rule}; that upper end is taken as at least {resolution:g}")

@@ -12,9 +12,8 @@ from cmrsynth.evaluation.figure import Figure
 from cmrsynth.evaluation.floors import Measured, Sample, cut, finite, measure
 from cmrsynth.evaluation.inputs import mask_origin
 from cmrsynth.evaluation.judged import judged, not_computed
-from cmrsynth.evaluation.resegmented import Resegmented, ThreeSets
+from cmrsynth.evaluation.resegmented import Resegmented, ThreeSets, judge_beyond
 from cmrsynth.evaluation.stacks import extents, find_hearts, measure_hearts
-from cmrsynth.evaluation.verdict import judge_distance
 from cmrsynth.labels import LABEL_NAMES, LV, MYO
 from cmrsynth.metrics.anatomy import wasserstein_1
 from cmrsynth.metrics.intervals import bootstrap_patients
@@ -23,11 +22,12 @@ from cmrsynth.schema import UNKNOWN
 
 MIN_AGREEMENT, MIN_DISTRIBUTION, COMFORTABLE = 3, 5, 20  # patients with whole hearts in each set
 MIN_GROUP = 3
+# key, title, unit, labels it needs, and a difference too small to matter to anyone
 VOLUMES = (
-    ("edv", "LV end-diastolic volume", "mL", {LV}),
-    ("esv", "LV end-systolic volume", "mL", {LV}),
-    ("ef", "LV ejection fraction", "%", {LV}),
-    ("mass", "LV mass", "g", {LV, MYO}),
+    ("edv", "LV end-diastolic volume", "mL", {LV}, 3.0),
+    ("esv", "LV end-systolic volume", "mL", {LV}, 3.0),
+    ("ef", "LV ejection fraction", "%", {LV}, 2.0),
+    ("mass", "LV mass", "g", {LV, MYO}, 4.0),
 )
 # what defines the groups of ACDC (Bernard et al. 2018, doi:10.1109/TMI.2018.2837502)
 EF_RULES = {
@@ -103,9 +103,14 @@ def _counts(hearts: list[Hearts]) -> dict[str, int]:
 
 
 def _unusable(
-    entry: tuple[str, str, str, set[int]], name: str, title: str, hearts: list[Hearts], sets: ThreeSets, least: int
+    entry: tuple[str, str, str, set[int], float],
+    name: str,
+    title: str,
+    hearts: list[Hearts],
+    sets: ThreeSets,
+    least: int,
 ) -> Figure | None:
-    _, _, unit, needed = entry
+    _, _, unit, needed, _ = entry
     if not needed <= set(sets.labels):
         absent = ", ".join(LABEL_NAMES[label] for label in sorted(needed - set(sets.labels)))
         why = f"These data sets do not annotate {absent}."
@@ -116,8 +121,8 @@ def _unusable(
     return not_computed("fidelity", name, title, why, _counts(hearts), sets.made_with, unit=unit)
 
 
-def _agreement(entry: tuple[str, str, str, set[int]], hearts: list[Hearts], sets: ThreeSets) -> Figure:
-    key, what, unit, _ = entry
+def _agreement(entry: tuple[str, str, str, set[int], float], hearts: list[Hearts], sets: ThreeSets) -> Figure:
+    key, what, unit, _, resolution = entry
     name, title = f"lv_{key}_agreement", f"{what}: synthetic image against its own mask, mean absolute difference"
     if missing := _unusable(entry, name, title, hearts, sets, MIN_AGREEMENT):
         return missing
@@ -135,7 +140,7 @@ def _agreement(entry: tuple[str, str, str, set[int]], hearts: list[Hearts], sets
         name,
         title,
         measured,
-        judge_distance(measured),
+        judge_beyond(measured, resolution),
         f"{what} of a re-segmented synthetic stack is off its mask's by {value:.1f} {of} on average (bias "
         f"{bias:+.1f}, limits of agreement {lower:.1f} to {upper:.1f}); on real patients by {floor:.1f} {of}."
         f"{_few(hearts)}",
@@ -163,8 +168,8 @@ def _mean_absolute(
     return mean_absolute(np.arange(len(images))), cut(finite(interval), (0, np.inf))
 
 
-def _distribution(entry: tuple[str, str, str, set[int]], hearts: list[Hearts], sets: ThreeSets) -> Figure:
-    key, what, unit, _ = entry
+def _distribution(entry: tuple[str, str, str, set[int], float], hearts: list[Hearts], sets: ThreeSets) -> Figure:
+    key, what, unit, _, resolution = entry
     name, title = f"lv_{key}", f"{what}: distance of distributions (Wasserstein-1)"
     if missing := _unusable(entry, name, title, hearts, sets, MIN_DISTRIBUTION):
         return missing
@@ -183,7 +188,7 @@ def _distribution(entry: tuple[str, str, str, set[int]], hearts: list[Hearts], s
         name,
         title,
         measured,
-        judge_distance(measured),
+        judge_beyond(measured, resolution),
         f"Median {middles[0]:.1f} {unit} in synthetic hearts, {middles[1]:.1f} {unit} in held-out ones. The "
         f"distributions are {measured.value:.1f} {of} apart; those of two groups of real patients "
         f"{measured.floor:.1f} {of}.{whose}{_few(hearts)}",
