@@ -56,7 +56,7 @@ class TwoSampleScores:
             true = self.real[y][self.fold_real[y] == fold]
             won += rankdata(np.concatenate([fake, true]))[: len(fake)].sum() - len(fake) * (len(fake) + 1) / 2
             pairs += len(fake) * len(true)
-        return won / pairs if pairs else float("nan")
+        return float(won / pairs) if pairs else float("nan")
 
 
 def two_sample_auc(
