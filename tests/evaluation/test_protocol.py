@@ -18,7 +18,9 @@ from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.volumetry import correlation, hearts, train_regressor, true_areas, volumetry_figures
 from cmrsynth.labels import LV, MYO, RV
 
-SETTINGS = EvaluationSettings(segmenter_updates=3, segmenter_batch=4, segmenter_seeds=2, resamples=100)
+SETTINGS = EvaluationSettings(
+    segmenter_updates=3, segmenter_batch=4, segmenter_seeds=2, segmenter_filters=(4, 8), resamples=100
+)
 
 
 def cine(part):

@@ -129,7 +129,9 @@ def planted(toy_set, tmp_path_factory):
         "noise": replace(train, images=noise),
         "shuffled": replace(train, masks=moved),
     }
-    settings = replace(SETTINGS, segmenter_updates=60, segmenter_batch=8, segmenter_seeds=1)
+    settings = replace(
+        SETTINGS, segmenter_updates=60, segmenter_batch=8, segmenter_seeds=1, segmenter_filters=(8, 16, 32)
+    )
     folder = tmp_path_factory.mktemp("models")
     arms = {
         name: score_arm(predict_all(train_arm(Pool.of(part), LABELS, settings, folder, name), holdout), holdout, LABELS)
@@ -159,5 +161,5 @@ def test_images_that_do_not_belong_to_their_masks_train_nothing(planted, failure
 
 
 def test_figures_name_the_network(planted):
-    assert "MONAI UNet 16-32-64-128" in planted["copy"]["dice_real"].made_with
+    assert "MONAI UNet 8-16-32" in planted["copy"]["dice_real"].made_with
     assert "60 updates" in planted["copy"]["dice_real"].made_with
