@@ -59,10 +59,10 @@ def test_fresh_points_give_the_null_values():
 
 
 @pytest.mark.parametrize(
-    ("kind", "identifiable_share", "in_holdout", "c_t", "gap"),
-    [("copies", 0.77, 0.40, -15.6, -100), ("loose copies", 0.74, 0.35, -12.4, -20)],
+    ("kind", "identifiable_share", "in_holdout", "monte_carlo", "c_t", "gap"),
+    [("copies", 0.77, 0.40, 0.724, -15.6, -100), ("loose copies", 0.74, 0.35, 0.750, -12.4, -20)],
 )
-def test_copies_are_caught_by_every_figure(kind, identifiable_share, in_holdout, c_t, gap):
+def test_copies_are_caught_by_every_figure(kind, identifiable_share, in_holdout, monte_carlo, c_t, gap):
     found = figures(kind)
     assert found["identifiable"] == pytest.approx(identifiable_share, abs=0.05)
     assert found["identifiable_holdout"] == pytest.approx(in_holdout, abs=0.06)
@@ -72,7 +72,7 @@ def test_copies_are_caught_by_every_figure(kind, identifiable_share, in_holdout,
     missed_se = np.sqrt((2 * N - len(copied) + 1) / (12 * N * (N - len(copied))))
     assert hit == pytest.approx(1 - np.exp(-1), abs=0.05)
     assert found["gan_leaks"] == pytest.approx(hit + (1 - hit) / 2, abs=3 * (1 - hit) * missed_se)  # 0.816 expected
-    assert found["monte_carlo"] == pytest.approx(0.74, abs=0.04)
+    assert found["monte_carlo"] == pytest.approx(monte_carlo, abs=3 * 0.019)  # mean and deviation of 12 seeds
     assert found["c_t"] < c_t + 1.5
     assert found["gap"] < gap
 
