@@ -26,7 +26,7 @@ from cmrsynth.metrics.texture import (
     spectrum_distance,
 )
 
-PATCHES, DIRECTIONS = 48, 64  # per image; more change the distance by less than other patients do
+PATCHES, DIRECTIONS = 48, 64  # patches per image and level, random directions per level
 FEW_PATIENTS = 10
 
 
@@ -80,9 +80,7 @@ def _sliced_wasserstein(
     train: SliceSet, holdout: SliceSet, synthetic: SliceSet, settings: EvaluationSettings, n: dict[str, int]
 ) -> list[Figure]:
     """Sliced Wasserstein distance at the finest level and over all levels, from patches drawn once."""
-    parts = [
-        (_patches(part, settings), part.patient_id) for part in (synthetic, holdout, train)
-    ]  # the same for all resamples
+    parts = [(_patches(part, settings), part.patient_id) for part in (synthetic, holdout, train)]
     measured, levels, floors = _measured(*parts, settings, keys=("level_0", "mean"))
     figures = []
     for key, name, title in (

@@ -101,8 +101,8 @@ def patient_pairs(patient_id: np.ndarray, *, pairs: int, seed: int = 0) -> np.nd
 def pairwise_ms_ssim(images: np.ndarray, patient_id: np.ndarray, *, pairs: int = 600, seed: int = 0) -> float:
     """Return the mean MS-SSIM of random pairs of images of different patients: the lower, the more diverse.
 
-    1 if all images are equal. Two thousandths are noise; a set of a dozen repeated images is hardly seen here, but
-    is by `vendi_score`.
+    1 if all images are equal. A dozen images repeated over and over are hardly seen here, since only one pair in
+    twelve is then of equal images; `vendi_score` sees them.
 
     Args:
         images: (N, H, W) float in [0, 1].
