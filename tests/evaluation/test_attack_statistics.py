@@ -60,6 +60,12 @@ def test_the_interval_of_the_strongest_holds_its_value():
     assert 0.5 < low < value < high
 
 
+def test_sides_that_separate_wholly_still_have_an_interval():
+    value, (low, high) = aucs_with_intervals({"one": scored(50.0, patients=10)}, resamples=30, seed=0)["one"]
+    assert value == high == 1.0
+    assert low == pytest.approx(0.025 ** (1 / 10))
+
+
 @pytest.mark.parametrize("fusion", ["z-sum", "logreg"])
 def test_fused_attacks_are_refitted_and_chance_without_a_leak(fusion):
     quiet = scored(0.0, columns=2, fusion=fusion)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cmrsynth.attacks.fusion import fuse_across_patients
 from cmrsynth.evaluation.floors import Interval, cut, finite
-from cmrsynth.metrics.intervals import bootstrap_patients_together
+from cmrsynth.metrics.intervals import bootstrap_patients_together, clopper_pearson
 from cmrsynth.metrics.membership import adjust_for_difficulty, auc
 
 SHUFFLES = 300
@@ -115,7 +115,24 @@ def aucs_with_intervals(
 
     values = statistics(*(np.arange(len(group)) for group in sides.groups))
     intervals = bootstrap_patients_together(statistics, sides.groups, resamples=resamples, seed=seed)
-    return {name: (value, cut(finite(intervals[name]), (0.0, 1.0))) for name, value in values.items()}
+    return {name: (value, interval_of_share(value, intervals[name], sides)) for name, value in values.items()}
+
+
+def interval_of_share(value: float, interval: Interval, sides: Sides) -> Interval | None:
+    """Return a bootstrap interval of an AUC or accuracy within [0, 1], with a bound where the sides separate wholly.
+
+    Resamples of two sides that do not overlap never overlap either, so the bootstrap has no width at 0 and 1. As
+    many disjoint pairs as the smaller side has patients are all in order: their exact binomial bound is taken.
+
+    >>> sides = Sides(20, np.arange(30), np.zeros((30, 1)))
+    >>> low, high = interval_of_share(1.0, (1.0, 1.0), sides)
+    >>> round(low, 3), high
+    (0.692, 1.0)
+    """
+    if value not in (0.0, 1.0):
+        return cut(finite(interval), (0.0, 1.0))
+    pairs = min(len(np.unique(group)) for group in sides.groups)
+    return clopper_pearson(int(value) * pairs, pairs)
 
 
 def null_aucs(attacks: dict[str, Scored], seed: int, draws: int = SHUFFLES) -> dict[str, np.ndarray]:

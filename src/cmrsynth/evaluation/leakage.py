@@ -10,7 +10,7 @@ from cmrsynth.attacks.loss import FlowLoss
 from cmrsynth.attacks.panel import score_images
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.attack_scores import PLANTED_AS, Attacked, Refused, attack_generator, binder, computes_bf16
-from cmrsynth.evaluation.attack_statistics import SHUFFLES, Scored, Sides, central
+from cmrsynth.evaluation.attack_statistics import SHUFFLES, Scored, Sides, central, interval_of_share
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
 from cmrsynth.evaluation.floors import Measured, cut, finite
 from cmrsynth.evaluation.judged import judged, not_computed
@@ -79,7 +79,7 @@ def _group_figure(attacked: Attacked, train: SliceSet, holdout: SliceSet, settin
     null = np.array([_highest(_group_aucs(scored, groups, *rows)) for rows in shuffles])
     value, worst = _highest(found), max(found, key=found.__getitem__)
     floor = null[np.isfinite(null)]
-    measured = Measured(value, cut(finite(interval), (0.0, 1.0)), float(floor.mean()), central(floor))
+    measured = Measured(value, interval_of_share(value, interval, scored.sides), float(floor.mean()), central(floor))
     judgement = judge_strongest(value, measured.interval, measured.floor_interval[1])
     sentence = (
         "No subgroup of patients is exposed more than luck explains"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from cmrsynth.evaluation.attack_scores import PLANTED_AS, Attacked
-from cmrsynth.evaluation.attack_statistics import SHUFFLES, Scored, central
+from cmrsynth.evaluation.attack_statistics import SHUFFLES, Scored, central, interval_of_share
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
-from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
+from cmrsynth.evaluation.floors import Interval, Measured
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import Judgement
@@ -53,7 +53,7 @@ def balanced_accuracy_figure(attacked: Attacked, settings: EvaluationSettings, t
     )
     shuffles = [scored.sides.shuffled(draw, settings.seed) for draw in range(SHUFFLES)]
     null = np.array([balanced_accuracy(*scored.patient_scores(*rows)) for rows in shuffles])
-    measured = Measured(value, cut(finite(interval), (0.0, 1.0)), float(null.mean()), central(null))
+    measured = Measured(value, interval_of_share(value, interval, scored.sides), float(null.mean()), central(null))
     judgement = _judge_accuracy(value, measured.floor_interval[1])
     return judged(
         "privacy",

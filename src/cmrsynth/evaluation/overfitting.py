@@ -63,7 +63,7 @@ def overfitting_figures(
         if judgement.verdict == GOOD
         else "The generator has begun to learn its training patients by heart; train it for less long or on more."
     )
-    losses = _losses(scored)
+    losses, side = _losses(scored), "below" if value >= 0 else "above"
     return [
         judged(
             "privacy",
@@ -71,7 +71,7 @@ def overfitting_figures(
             TITLE,
             measured,
             judgement,
-            f"{sentence} (Loss on other patients {value:+.1%} against training patients.)",
+            f"{sentence} (The loss on training patients is {abs(value):.1%} {side} that on others.)",
             better="nearer floor",
             n=attacked.n,
             made_with=attacked.base_made_with,
