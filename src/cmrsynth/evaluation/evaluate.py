@@ -11,16 +11,24 @@ from typing import Any
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.adherence import adherence_figures
+from cmrsynth.evaluation.attack_scores import attack_generator
 from cmrsynth.evaluation.distances import all_distances
+from cmrsynth.evaluation.diversity import diversity_figures
 from cmrsynth.evaluation.encoder import cardiac_encoder
 from cmrsynth.evaluation.extractors import load_extractor
+from cmrsynth.evaluation.features import encoder_figures_extra
 from cmrsynth.evaluation.fidelity import fidelity_figures
 from cmrsynth.evaluation.figure import Evaluation
+from cmrsynth.evaluation.groups import grouped
 from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
-from cmrsynth.evaluation.membership_attack import VelocityModel, membership_figures
+from cmrsynth.evaluation.leakage import leakage_figures
+from cmrsynth.evaluation.membership_attack import membership_figures
+from cmrsynth.evaluation.overfitting import overfitting_figures
 from cmrsynth.evaluation.pictures import draw_pictures
 from cmrsynth.evaluation.privacy import privacy_figures
+from cmrsynth.evaluation.recognition import recognition_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.two_sample import two_sample_figure
 from cmrsynth.evaluation.utility import model_facts, test_arms, train_arms, utility_figures
 from cmrsynth.evaluation.verdict import VERDICT_RULE, overall
 from cmrsynth.provenance import portable_path, provenance
@@ -32,7 +40,7 @@ def evaluate(
     synthetic: SliceSet,
     *,
     output: Path,
-    pipeline: VelocityModel | None = None,
+    pipeline: Any = None,
     settings: EvaluationSettings | None = None,
     command: str | None = None,
 ) -> Evaluation:
@@ -60,18 +68,31 @@ def evaluate(
     with _timed(seconds, "segmenters"):
         segmenters = train_arms(train, teaching, labels, settings, output / "models")
         arms = test_arms(segmenters, holdout, labels)
-    with _timed(seconds, "fidelity"):
-        encoder = cardiac_encoder(segmenters["real"][0], train.images)
-        others = [load_extractor(spec, train.images) for spec in settings.extractors]
-        figures = fidelity_figures(train, holdout, synthetic, [encoder, *others], settings)
-        figures += adherence_figures(train, holdout, synthetic, labels, segmenters["real"][0], settings)
+    judge, sets = segmenters["real"][0], (train, holdout, synthetic)
+    with _timed(seconds, "encoders"):
+        encoder = cardiac_encoder(judge, train.images)
+        encoders = [encoder, *(load_extractor(spec, train.images) for spec in settings.extractors)]
+    with _timed(seconds, "features and texture"):
+        figures = fidelity_figures(*sets, encoders, settings)
+        figures += [f for each in encoders for f in encoder_figures_extra(*sets, each, settings)]
+    with _timed(seconds, "two-sample test"):
+        figures.append(two_sample_figure(*sets, settings))
+    with _timed(seconds, "diversity"):
+        figures += diversity_figures(*sets, settings)
+    with _timed(seconds, "anatomy"):
+        figures += adherence_figures(*sets, labels, judge, settings)
+        figures += recognition_figures(*sets, encoder, judge, settings)
     with _timed(seconds, "utility"):
         figures += utility_figures(arms, train, holdout, teaching, labels, settings, optimistic=optimistic)
-    with _timed(seconds, "privacy"):
-        distances = all_distances(train, holdout, synthetic, encoder)
-        figures += privacy_figures(train, holdout, synthetic, encoder, distances, settings)
-        figures += membership_figures(pipeline, train, holdout, settings)
-    extractors = {e.name: {"name": e.name, "sha256": e.sha256, "made_with": e.made_with} for e in (encoder, *others)}
+    with _timed(seconds, "distances to training"):
+        distances = all_distances(*sets, encoder)
+        figures += privacy_figures(*sets, encoder, distances, settings)
+    with _timed(seconds, "attacks on the model"):
+        attacked = attack_generator(pipeline, train, holdout, settings)
+        for attack_figures in (membership_figures, overfitting_figures, leakage_figures):
+            figures += attack_figures(pipeline, train, holdout, settings, attacked)
+    figures = grouped(figures)
+    extractors = {e.name: {"name": e.name, "sha256": e.sha256, "made_with": e.made_with} for e in encoders}
     evaluation = Evaluation(
         figures=tuple(figures),
         verdict=overall(figures),
