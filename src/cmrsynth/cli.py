@@ -1,4 +1,4 @@
-"""The command line: `cmrsynth build | generate | evaluate | utility | report | quickstart | export-metric`."""
+"""Commands: `cmrsynth build | generate | evaluate | utility | report | quickstart | export-metric | certify`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from cmrsynth import __version__
 from cmrsynth.commands.build import build
+from cmrsynth.commands.certify import certify
 from cmrsynth.commands.evaluate import evaluate
 from cmrsynth.commands.export_metric import export_metric
 from cmrsynth.commands.generate import generate
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, utility, report, quickstart, export_metric):
+for command in (build, generate, evaluate, utility, report, quickstart, export_metric, certify):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

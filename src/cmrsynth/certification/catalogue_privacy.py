@@ -72,8 +72,8 @@ def _two_phases(ground: Ground) -> str:
 DISGUISES: tuple[tuple[str, str, Callable[[SliceSet], SliceSet], tuple[str, ...]], ...] = (
     ("exact copies", "the training images as they are", lambda part: part, REAL_LOOKING),
     ("noisy copies", "training images with noise of .02", partial(noisy, deviation=0.02), ()),
-    ("flipped copies", "training images mirrored left to right", flipped, REAL_LOOKING),
-    ("shifted copies", "training images moved by two pixels", partial(shifted, pixels=2), REAL_LOOKING),
+    ("flipped copies", "training images mirrored left to right", flipped, ()),
+    ("shifted copies", "training images moved by two pixels", partial(shifted, pixels=2), ()),
     (
         "copies of another gain",
         "training images at 80 % contrast, brighter",

@@ -71,6 +71,7 @@ class Plant:
         make: from a ground (`cmrsynth.certification.ground.Ground`) to the case with the failure in it.
         cost: `SECONDS` or `SLOW`.
         needs: why the failure cannot be planted on a ground; "" where it can.
+        on_images: False where the entry brings its own sets (analytic generators, training runs) and needs no ground.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Plant:
     make: Callable[[Any], Case]
     cost: str = SECONDS
     needs: Callable[[Any], str] = field(default=lambda ground: "")
+    on_images: bool = True
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -99,8 +101,12 @@ class Control:
     make: Callable[[Any], Case]
     cost: str = SECONDS
     needs: Callable[[Any], str] = field(default=lambda ground: "")
+    on_images: bool = True
 
-    must_fire: tuple[Sign, ...] = ()
+    @property
+    def must_fire(self) -> tuple[Sign, ...]:
+        """None: nothing is wrong."""
+        return ()
 
     @property
     def planted(self) -> str:

@@ -12,8 +12,9 @@ from cmrsynth.certification.ground import Ground
 from cmrsynth.certification.private_training import audit, judge_claim
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import GOOD, Figure
+from cmrsynth.evaluation.settings import EvaluationSettings
 
-MEMBERSHIP_DRAWS = 4
+ATTACK_SETTINGS = EvaluationSettings(resamples=60)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def observe(ground: Ground, case: ImageCase | ModelCase | TrainingCase, names: I
     if isinstance(case, TrainingCase):
         return _claim(case)
     if isinstance(case, ModelCase):
-        return _membership(ground, case)
+        return _membership(case)
     found: Observations = {}
     for family in families_of(names):
         found |= family.observe(ground, case)
@@ -150,10 +151,10 @@ def _evaluation(ground: Ground, case: ImageCase) -> Observations:
     return observed(whole.figures) | verdicts
 
 
-def _membership(ground: Ground, case: ModelCase) -> Observations:
-    from cmrsynth.evaluation.membership_attack import membership_figures
+def _membership(case: ModelCase) -> Observations:
+    from cmrsynth.evaluation.generator_attacks import generator_figures
 
-    return observed(membership_figures(case.pipeline, case.train, case.holdout, ground.settings))
+    return observed(generator_figures(case.pipeline, case.train, case.holdout, ATTACK_SETTINGS))
 
 
 def _claim(case: TrainingCase) -> Observations:
@@ -201,8 +202,6 @@ DISTANCES = (
     "nearest_ratio_features",
     "extraction_rate",
 )
-MODEL = ("membership_auc", "membership_tpr")
-CLAIM = ("privacy_claim",)
 WHOLE = ("utility_gap", "verdict_fidelity", "verdict_utility", "verdict_privacy", "verdict_overall")
 FAMILIES = (
     Family("inputs", ("check_sets",), _inputs),

@@ -50,9 +50,13 @@ def blurred(part: SliceSet, sigma: float) -> SliceSet:
 
 
 def chequered(part: SliceSet, amplitude: float) -> SliceSet:
-    """Return the set with the checkerboard that transposed convolutions leave (Odena et al. 2016)."""
-    rows, columns = np.indices(part.images.shape[1:])
-    return with_images(part, part.images + amplitude * np.where((rows + columns) % 2, 1, -1))
+    """Return the set with the checkerboard that transposed convolutions leave, of this root mean square.
+
+    A kernel of 3 at a stride of 2 reaches every other row twice, and every other column (Odena et al. 2016).
+    """
+    twice = [1 + np.arange(side) % 2 for side in part.images.shape[1:]]
+    pattern = np.outer(*twice).astype(float)
+    return with_images(part, part.images + amplitude * (pattern - pattern.mean()) / pattern.std())
 
 
 def torn(part: SliceSet, reach: int = 6) -> SliceSet:
