@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cmrsynth.errors import InputError
+from cmrsynth.evaluation import reconstruction
 from cmrsynth.evaluation.encoder import fit_encoder
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, NOT_COMPUTED
 from cmrsynth.evaluation.reconstruction import QUANTISED_DB, reconstruction_figures
@@ -18,6 +19,11 @@ def textures(images):
     detail = images - gaussian_filter(images, (0, 1, 1))
     parts = [np.array_split(row, 2, axis=2) for each in (images, detail) for row in np.array_split(each, 2, axis=1)]
     return np.stack([f((1, 2)) for row in parts for part in row for f in (part.mean, part.std)], axis=1)
+
+
+@pytest.fixture(autouse=True)
+def stand_in_lpips(monkeypatch):
+    monkeypatch.setattr(reconstruction, "lpips", lambda x, y: np.abs(x - y).mean((1, 2), dtype=float))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def test_more_blur_costs_more_and_strong_blur_is_not_to_be_shared(hearts, encode
     blurred = [figures(hearts, encoder, gaussian_filter(hearts.images, (0, s, s))) for s in (0.4, 0.5, 2)]
     for name in blurred[0]:
         values = [found[name].value for found in blurred]
-        assert values == sorted(values, reverse=name != "frechet"), name
+        assert values == sorted(values, reverse=name not in ("frechet", "lpips")), name
     assert blurred[1]["frechet"].verdict in (LOOK, DO_NOT_SHARE)
     assert blurred[2]["frechet"].verdict == DO_NOT_SHARE
     assert {blurred[2][name].verdict for name in ("psnr", "ssim", "ssim_heart", "ms_ssim")} == {LOOK}
@@ -68,6 +74,20 @@ def test_reconstructions_of_other_images_keep_rfid_and_lose_the_pairs(hearts, en
     found = figures(hearts, encoder, hearts.images[::-1].copy())
     assert found["frechet"].value == pytest.approx(0, abs=1e-9)
     assert found["psnr"].verdict == found["ssim"].verdict == LOOK
+
+
+def test_lpips_is_computed_where_its_network_is_to_be_had(hearts, encoder, monkeypatch):
+    copy = figures(hearts, encoder, hearts.images.copy())["lpips"]
+    assert (copy.value, copy.verdict, copy.better) == (0, GOOD, "lower")
+    assert figures(hearts, encoder, hearts.images[::-1].copy())["lpips"].verdict == LOOK
+
+    def unavailable(x, y):
+        raise ImportError("LPIPS needs torchvision; install the extra cmrsynth[lpips]")
+
+    monkeypatch.setattr(reconstruction, "lpips", unavailable)
+    without = figures(hearts, encoder, hearts.images.copy())["lpips"]
+    assert without.verdict == NOT_COMPUTED
+    assert "cmrsynth[lpips]" in without.reading
 
 
 def test_every_figure_has_its_interval_over_patients_and_says_what_made_it(hearts, encoder):

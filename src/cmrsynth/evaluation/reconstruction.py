@@ -16,7 +16,7 @@ from cmrsynth.evaluation.texture import few_patients
 from cmrsynth.evaluation.verdict import Judgement
 from cmrsynth.metrics.frechet import frechet_distance
 from cmrsynth.metrics.intervals import bootstrap_patients, paired_bootstrap
-from cmrsynth.metrics.paired import WINDOW, ms_ssim, ms_ssim_scales, psnr, ssim
+from cmrsynth.metrics.paired import LPIPS_SMALLEST, WINDOW, lpips, ms_ssim, ms_ssim_scales, psnr, ssim
 from cmrsynth.seeds import derive_seed
 
 QUANTISED_DB = float(10 * np.log10(12 * 255**2))  # PSNR of rounding to 8 bits; a closer match cannot be seen
@@ -37,11 +37,17 @@ class Similarity:
     perfect: float
     good: float
 
+    @property
+    def falls(self) -> bool:
+        """Whether smaller is closer."""
+        return self.perfect < self.good
+
 
 PSNR = Similarity("reconstruction_psnr", "Reconstruction: PSNR", "dB", QUANTISED_DB, 30.0)
 SSIM = Similarity("reconstruction_ssim", "Reconstruction: SSIM", "", 1.0, 0.9)
 HEART_SSIM = Similarity("reconstruction_ssim_heart", "Reconstruction: SSIM in the heart", "", 1.0, 0.9)
 MS_SSIM = Similarity("reconstruction_ms_ssim", "Reconstruction: MS-SSIM", "", 1.0, 0.95)
+LPIPS = Similarity("reconstruction_lpips", "Reconstruction: LPIPS (AlexNet)", "", 0.0, 0.1)
 
 
 def reconstruction_figures(
@@ -52,7 +58,7 @@ def reconstruction_figures(
     encoder: Encoder,
     settings: EvaluationSettings,
 ) -> list[Figure]:
-    """Return rFID, PSNR, SSIM (whole image and heart) and MS-SSIM of an autoencoder's reconstructions.
+    """Return rFID, PSNR, SSIM (whole image and heart), MS-SSIM and LPIPS of an autoencoder's reconstructions.
 
     Every interval is over patients. The floor of the pairwise figures is a perfect copy; that of rFID, whose perfect
     value is 0, is the distance between two halves of the real patients.
@@ -78,8 +84,22 @@ def reconstruction_figures(
         (HEART_SSIM, ssim(images, reconstructions, roi=masks > 0), f"{window}, averaged inside the mask"),
         (MS_SSIM, ms_ssim(images, reconstructions), f"{scales} scales, weights scaled to sum to 1"),
     ):
-        figures.append(_paired(kind, values, patient_id, settings, n, made_with))
-    return figures
+        figures.append(_paired(kind, values, patient_id, settings, made_with))
+    return [*figures, _perceptual(images, reconstructions, patient_id, settings)]
+
+
+def _perceptual(
+    images: np.ndarray, reconstructions: np.ndarray, patient_id: np.ndarray, settings: EvaluationSettings
+) -> Figure:
+    n = {"images": len(images), "patients": len(np.unique(patient_id))}
+    if min(images.shape[1:]) < LPIPS_SMALLEST:
+        why = f"The network needs images of {LPIPS_SMALLEST} pixels; these are smaller."
+        return not_computed("fidelity", LPIPS.name, LPIPS.title, why, n, "")
+    try:
+        values = lpips(images, reconstructions)
+    except (ImportError, OSError) as error:  # OSError: the weights cannot be downloaded
+        return not_computed("fidelity", LPIPS.name, LPIPS.title, f"Not available here: {error}.", n, "")
+    return _paired(LPIPS, values, patient_id, settings, "AlexNet of torchvision, trained on photographs")
 
 
 def _paired(
@@ -87,17 +107,18 @@ def _paired(
     values: np.ndarray,
     patient_id: np.ndarray,
     settings: EvaluationSettings,
-    n: dict[str, int],
     made_with: str,
 ) -> Figure:
     defined = np.isfinite(values)  # NaN where a slice shows no heart
     shown = np.unique(patient_id[defined])
     by_patient = np.array([values[defined & (patient_id == patient)].mean() for patient in shown])
+    n = {"images": int(defined.sum()), "patients": len(shown)}
     if not len(shown):
         return not_computed("fidelity", kind.name, kind.title, "No slice shows a heart in its mask.", n, made_with)
     value = float(by_patient.mean())
     interval = finite(paired_bootstrap(by_patient, resamples=settings.resamples, seed=settings.seed))
-    measured = Measured(value, cut(interval, (-np.inf, kind.perfect)), kind.perfect, None)
+    bounds = (kind.perfect, np.inf) if kind.falls else (-np.inf, kind.perfect)
+    measured = Measured(value, cut(interval, bounds), kind.perfect, None)
     amount = f"{value:.1f} dB" if kind.unit else f"{value:.3f}"
     return judged(
         "fidelity",
@@ -107,11 +128,11 @@ def _paired(
         _judge_similarity(kind, measured),
         f"Reconstructions reach {amount}; a perfect copy reaches {kind.perfect:.4g}. Nothing generated through this "
         f"autoencoder can be sharper.{few_patients(len(shown))}",
-        n={"images": int(defined.sum()), "patients": len(shown)},
+        n=n,
         made_with=made_with,
         unit=kind.unit,
-        better="higher",
-        details={"lowest_5_percent": float(np.quantile(values[defined], 0.05))},
+        better="lower" if kind.falls else "higher",
+        details={"worst_5_percent": float(np.quantile(values[defined], 0.95 if kind.falls else 0.05))},
     )
 
 
@@ -181,6 +202,9 @@ def judge_rfid(measured: Measured) -> Judgement:
 
 def _judge_similarity(kind: Similarity, measured: Measured) -> Judgement:
     unit = f" {kind.unit}" if kind.unit else ""
+    if kind.falls:
+        rule = f"good up to {kind.good:g}{unit}, by convention; look closer above"
+        return Judgement(GOOD if measured.value <= kind.good else LOOK, rule)
     rule = f"good from {kind.good:g}{unit}, by convention; look closer below"
     return Judgement(GOOD if measured.value >= kind.good else LOOK, rule)
 
