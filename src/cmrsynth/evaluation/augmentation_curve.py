@@ -177,7 +177,7 @@ def _gain_figure(
     points: list[Point], train: SliceSet, holdout: SliceSet, settings: EvaluationSettings, grid: CurveSettings
 ) -> Figure:
     base, added = points[0], [p for p in points if p.ratio > 0 and p.arm is not None]
-    name = f"curve_gain_{round(100 * base.fraction)}"
+    name = f"curve_gain_{100 * base.fraction:g}".replace(".", "_")
     title = f"Dice gained by synthetic images with {base.fraction:.0%} of the real patients"
     n = {"real": base.real, "patients_trained_on": base.patients, "patients": len(holdout.patients),
          "seeds": settings.segmenter_seeds}  # fmt: skip

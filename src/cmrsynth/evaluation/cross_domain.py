@@ -29,6 +29,7 @@ from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.utility import made_with, measured_against, paired_difference, paired_remark
 from cmrsynth.evaluation.utility_tables import Table, comparison_table, scores_table, subgroup_table
 from cmrsynth.evaluation.verdict import judge_dice, judge_gain
+from cmrsynth.provenance import portable_path
 
 SPACING_TOLERANCE = 0.1  # relative; a network knows one pixel size
 MIN_PATIENTS = 2  # held-out patients of a vendor that is left out; one patient has no interval
@@ -89,7 +90,8 @@ def score_external(
     """
     predictions = {arm: predict_all(networks, external) for arm, networks in segmenters.items()}
     arms = {arm: score_arm(found, external, labels) for arm, found in predictions.items()}
-    key, what = f"external_{slug(external.name)}", f"on {external.name}"
+    name = portable_path(external.name)  # it is published
+    key, what = f"external_{slug(name)}", f"on {name}"
     tables = [
         scores_table(key, f"Scores {what}", arms, labels, settings),
         comparison_table(f"{key}_differences", f"Differences {what}", arms, labels, settings),

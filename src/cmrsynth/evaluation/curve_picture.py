@@ -17,6 +17,7 @@ def draw_curve(points: list[Point], settings: EvaluationSettings, path: Path) ->
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with rc_context(STYLE):
         canvas = Canvas(figsize=(6, 4), layout="constrained")
         axes = canvas.subplots()

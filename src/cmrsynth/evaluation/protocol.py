@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
+from cmrsynth.errors import InputError
 from cmrsynth.evaluation.arms import (
     Arm,
     interval_of,
@@ -89,11 +90,13 @@ def run_protocol(
     labels = check_sets(train, holdout, synthetic)
     for other in external:
         check_external(train, other, labels)
+    if len({slug(portable_path(other.name)) for other in external}) < len(external):
+        raise InputError("--external", "two data sets have the same name", "give folders of different names, each once")
     output.mkdir(parents=True, exist_ok=True)
     found = _measure(train, holdout, synthetic, labels, external, curve, settings, output)
     write_tables(found.tables, output)
     roles = {"train": train, "holdout": holdout, "synthetic": synthetic}
-    roles |= {f"external_{slug(other.name)}": other for other in external}
+    roles |= {f"external_{slug(portable_path(other.name))}": other for other in external}
     evaluation = Evaluation(
         figures=tuple(found.figures),
         verdict=overall(found.figures),
@@ -160,9 +163,8 @@ def _measure(
         found.pictures.append(_curve_picture(points, settings, output))
     if optimistic:
         found.tables = [replace(table, note=table.note + SEEN_MASKS) for table in found.tables]
-        said = {f.name for f in found.figures if SEEN_MASKS in f.reading}
         found.figures = [
-            f if f.name in said or f.value is None else replace(f, reading=f.reading + SEEN_MASKS)
+            f if SEEN_MASKS in f.reading or f.value is None else replace(f, reading=f.reading + SEEN_MASKS)
             for f in found.figures
         ]
     return found
@@ -265,11 +267,10 @@ def _three_arms(
 def _counts(sets: tuple[SliceSet, SliceSet, SliceSet], settings: EvaluationSettings) -> dict[str, int]:
     train, holdout, teaching = sets
     counts = {"real": len(train), "synthetic": len(teaching), "holdout": len(holdout)}
-    return {**counts, "patients": len(holdout.patients), "seeds": settings.segmenter_seeds}
+    return counts | {"patients": len(holdout.patients), "seeds": settings.segmenter_seeds}
 
 
 def _curve_picture(points: list[Point], settings: EvaluationSettings, output: Path) -> Picture:
-    (output / "figures").mkdir(exist_ok=True)
     file = draw_curve(points, settings, output / "figures" / "augmentation_curve.png")
     caption = (
         "Dice on held-out patients by synthetic slices per real slice, one line per share of the real patients; bars "

@@ -17,7 +17,7 @@ from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.arms import ARMS, SUBJECTS, Pool, crossed, interval_of
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
 from cmrsynth.evaluation.fitting import Budget, data_key, fit, predict, trained_or_saved
-from cmrsynth.evaluation.floors import Measured, finite
+from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.networks import seeded
 from cmrsynth.evaluation.settings import EvaluationSettings
@@ -216,6 +216,8 @@ def _figure(
         return not_computed("utility", name, title, why, n, made, unit=unit)
     measured = Measured(mae.value, interval_of(mae), floor.value, interval_of(floor))
     excess = crossed(errors[arm] - errors["real"], settings)
+    error_of_guess = None if guess is None else float(np.nanmean(np.abs(target - guess)))
+    undefined = int(np.isnan(values[arm]).any(0).sum())
     prediction = values[arm].mean(0)
     r = correlation(prediction, target)
     ends = bootstrap_patients(
@@ -224,28 +226,23 @@ def _figure(
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    reading = f"Off by {mae.value:.3g} {unit} on average"
-    reading += "" if guess is None else f"; guessing the mean is off by {np.nanmean(np.abs(target - guess)):.3g}"
-    reading += f"; r = {r:.2f}." if np.isfinite(r) else "; the predictions or the hearts do not vary."
-    undefined = int(np.isnan(values[arm]).any(0).sum())
-    reading += f" {undefined} patients have no value for some network." * (undefined > 0)
     return judged(
         "utility",
         name,
         title,
         measured,
-        _judge(measured, interval_of(excess), guess, target),
-        reading + paired_remark(settings),
+        _judge(measured, interval_of(excess), error_of_guess),
+        _reading(mae.value, unit, error_of_guess, r, undefined) + paired_remark(settings),
         n=n,
         made_with=made,
         unit=unit,
         better="lower",
-        planted=None if guess is None else float(np.nanmean(np.abs(target - guess))),
-        planted_as="the mean of the training patients for everyone" if guess is not None else "",
+        planted=error_of_guess,
+        planted_as="the mean of the training patients for everyone" if error_of_guess is not None else "",
         details={
             "r": r if np.isfinite(r) else None,
-            "r_interval": finite(ends),
-            "excess_over_real": excess.value,
+            "r_interval": cut(finite(ends), (-1.0, 1.0)),
+            "excess_over_real": excess.value if np.isfinite(excess.value) else None,
             "excess_interval": interval_of(excess),
             "predicted": [round(float(v), 3) if np.isfinite(v) else None for v in prediction],
             "true": [round(float(v), 3) if np.isfinite(v) else None for v in target],
@@ -253,17 +250,21 @@ def _figure(
     )
 
 
-def _judge(
-    measured: Measured, excess: tuple[float, float] | None, guess: float | None, target: np.ndarray
-) -> Judgement:
+def _reading(mae: float, unit: str, error_of_guess: float | None, r: float, undefined: int) -> str:
+    reading = f"Off by {mae:.3g} {unit} on average"
+    reading += "" if error_of_guess is None else f"; guessing the mean is off by {error_of_guess:.3g}"
+    reading += f"; r = {r:.2f}." if np.isfinite(r) else "; the predictions or the hearts do not vary."
+    return reading + f" {undefined} patients have no value for some network." * (undefined > 0)
+
+
+def _judge(measured: Measured, excess: Interval | None, error_of_guess: float | None) -> Judgement:
     """Judge an error beside that of real training; `excess` is the interval of their paired difference."""
     rule = (
         f"good up to {CLOSE:g} times the error of training on real images, or if the paired interval of the excess "
         f"reaches 0; do not share above {APART:g} times; 'look closer' where training on real images itself is no "
         "better than guessing the mean"
     )
-    blind = guess is not None and measured.floor >= np.nanmean(np.abs(target - guess))
-    if blind:
+    if error_of_guess is not None and measured.floor >= error_of_guess:
         return Judgement(LOOK, rule)
     if measured.value <= CLOSE * measured.floor or excess is None or excess[0] <= 0:
         return Judgement(GOOD, rule)
