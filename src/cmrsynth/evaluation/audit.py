@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.evaluation.fidelity import as_fields
 from cmrsynth.evaluation.figure import Figure
 from cmrsynth.evaluation.floors import Interval, Measured, cut
 from cmrsynth.evaluation.inputs import mask_origin
+from cmrsynth.evaluation.judged import judged
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import Judgement
 from cmrsynth.seeds import derive_seed
 
 HALVES = 50  # random halves of the held-out patients behind a floor
+NOISE = 0.05
+PLANTED_AS = f"training images with noise of {NOISE:g}"
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,25 @@ class Audit:
         judgement: Judgement,
         reading: str,
         made_with: str,
-        **more: object,
+        *,
+        planted: float | None,
+        better: str = "lower",
+        **more: Any,
     ) -> Figure:
-        """Return a privacy figure; lower is better unless `more` says otherwise."""
-        return Figure(
-            axis="privacy",
-            name=name,
-            title=title,
-            **as_fields(measured),
-            unit="",
-            n=self.n,
-            made_with=made_with,
-            verdict=judgement.verdict,
-            reading=reading,
-            rule=judgement.rule,
-            **{"better": "lower", **more},
-        )
+        """Return a privacy figure with its three rows: synthetic, held-out (the floor), training with noise.
+
+        The arguments are those of `judged`; `planted` is the figure for `training_with_noise`.
+        """
+        planted_as = PLANTED_AS if planted is not None else ""
+        found = {"planted": planted, "planted_as": planted_as, "better": better, **more}
+        return judged("privacy", name, title, measured, judgement, reading, n=self.n, made_with=made_with, **found)
+
+
+def training_with_noise(train: SliceSet, count: int) -> np.ndarray:
+    """Return (count, H, W) float32 training images, drawn with replacement, with noise of standard deviation 0.05.
+
+    It is what every privacy figure must recognise: copies that no two numbers give away.
+    """
+    rng = np.random.default_rng(derive_seed(0, "training with noise"))
+    images = train.images[rng.integers(0, len(train), count)]
+    return np.clip(images + rng.normal(0, NOISE, images.shape), 0, 1).astype(np.float32)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from cmrsynth.data.loading import SliceSet
+from cmrsynth.evaluation.audit import training_with_noise
 from cmrsynth.evaluation.encoder import Encoder
 from cmrsynth.metrics.aligned_pixels import aligned_pixel_distance
 
 PIXEL_SIDE = 64  # larger images are averaged down before the search: copies are found there too, 16 times faster
+PLANTED = 100  # planted images whose pixels are compared: the search is the costliest part of the evaluation
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Distances:
         space: "features" or "pixels".
         made_with: what measured them.
         synthetic_train, synthetic_holdout, holdout_train, holdout_holdout: (n, m) matrices.
+        planted_train, planted_holdout: the same for training images with noise, the failure planted in every figure.
+        points: the features of "synthetic", "train", "holdout" and "planted", (n, d) each; empty for pixels.
     """
 
     space: str
@@ -30,23 +34,39 @@ class Distances:
     synthetic_holdout: np.ndarray
     holdout_train: np.ndarray
     holdout_holdout: np.ndarray
+    planted_train: np.ndarray
+    planted_holdout: np.ndarray
+    points: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+PAIRS = (
+    ("synthetic", "train"),
+    ("synthetic", "holdout"),
+    ("holdout", "train"),
+    ("holdout", "holdout"),
+    ("planted", "train"),
+    ("planted", "holdout"),
+)
 
 
 def all_distances(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, encoder: Encoder) -> list[Distances]:
     """Return the distances in aligned pixels and in encoder features."""
-    sets = {"synthetic": synthetic, "holdout": holdout, "train": train}
-    pairs = (("synthetic", "train"), ("synthetic", "holdout"), ("holdout", "train"), ("holdout", "holdout"))
-    small = {name: _at_most(part.images, PIXEL_SIDE) for name, part in sets.items()}
-    features = {name: encoder(part.images) for name, part in sets.items()}
-    pixels = [aligned_pixel_distance(small[a], small[b]) for a, b in pairs]
+    images = {"synthetic": synthetic.images, "holdout": holdout.images, "train": train.images}
+    images["planted"] = training_with_noise(train, len(synthetic))
+    points = {name: encoder(part) for name, part in images.items()}
+    images["planted"] = images["planted"][:PLANTED]
+    small = {name: reduced(part) for name, part in images.items()}
+    pixels = {f"{a}_{b}": aligned_pixel_distance(small[a], small[b]) for a, b in PAIRS}
+    features = {f"{a}_{b}": cdist(points[a], points[b]) for a, b in PAIRS}
     return [
-        Distances("pixels", "1 - correlation over flips, shifts up to 3 pixels, gain and offset", *pixels),
-        Distances("features", encoder.made_with, *[cdist(features[a], features[b]) for a, b in pairs]),
+        Distances("pixels", "1 - correlation over flips, shifts up to 3 pixels, gain and offset", **pixels),
+        Distances("features", encoder.made_with, **features, points=points),
     ]
 
 
-def _at_most(images: np.ndarray, side: int) -> np.ndarray:
-    factor = max(1, min(images.shape[1:]) // side)
+def reduced(images: np.ndarray) -> np.ndarray:
+    """Return (N, H, W) images averaged down by a whole factor, so that the shorter side is at least 64 pixels."""
+    factor = max(1, min(images.shape[1:]) // PIXEL_SIDE)
     height, width = (length // factor * factor for length in images.shape[1:])
     blocks = images[:, :height, :width].reshape(len(images), height // factor, factor, width // factor, factor)
     return blocks.mean((2, 4))

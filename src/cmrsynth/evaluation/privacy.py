@@ -13,10 +13,12 @@ import numpy as np
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.audit import Audit
+from cmrsynth.evaluation.cliques import clique_figure
 from cmrsynth.evaluation.distances import Distances
 from cmrsynth.evaluation.encoder import Encoder
 from cmrsynth.evaluation.figure import GOOD, Figure
 from cmrsynth.evaluation.floors import Interval, Measured, finite
+from cmrsynth.evaluation.memorisation import memorisation_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_closeness, judge_near_copies, judge_rate
 from cmrsynth.metrics.intervals import bootstrap_patients, clopper_pearson
@@ -55,7 +57,9 @@ def privacy_figures(
     closer = [closeness(audit, space) for space in distances]
     confirmed = near.verdict != GOOD or any(f.verdict != GOOD for f in closer)
     rates = [f for space in distances for f in tail_rates(audit, space, copying_confirmed=confirmed)]
-    return [near, *closer, *rates, extraction(audit, encoder)]
+    figures = [near, *closer, *rates, extraction(audit, distances[1])]
+    figures += memorisation_figures(audit, distances[1], copying_confirmed=confirmed)
+    return [*figures, clique_figure(audit, near.details["threshold"])]
 
 
 def near_copies(audit: Audit, distances: Distances) -> Figure:
@@ -68,6 +72,7 @@ def near_copies(audit: Audit, distances: Distances) -> Figure:
         else f"{count} of {len(closest)} synthetic images are nearly identical to a training image."
     )
     worst = np.argsort(closest)[:8]
+    planted = float((distances.planted_train.min(1) < threshold).mean())
     return audit.figure(
         "near_copies",
         "Near copies of training images (pixels, whatever the flip, shift, gain)",
@@ -75,6 +80,7 @@ def near_copies(audit: Audit, distances: Distances) -> Figure:
         judge_near_copies(count, interval),
         reading,
         distances.made_with,
+        planted=planted,
         headline=True,
         details={
             "threshold": threshold,
@@ -85,15 +91,15 @@ def near_copies(audit: Audit, distances: Distances) -> Figure:
     )
 
 
-def extraction(audit: Audit, encoder: Encoder) -> Figure:
+def extraction(audit: Audit, distances: Distances) -> Figure:
     """Return the share of images much closer to one training image than to its surroundings.
 
     Source: Carlini et al. 2023, arXiv:2301.13188, with the threshold taken from held-out patients.
     """
-    reference_set = encoder(audit.train.images)
-    ratio, reference = (
-        carlini_ratio(encoder(part.images), reference_set, audit.train.patient_id)
-        for part in (audit.synthetic, audit.holdout)
+    points = distances.points
+    ratio, reference, planted = (
+        carlini_ratio(points[name], points["train"], audit.train.patient_id)
+        for name in ("synthetic", "holdout", "planted")
     )
     count, interval, measured, threshold = _far_below(audit, ratio, reference)
     return audit.figure(
@@ -102,7 +108,8 @@ def extraction(audit: Audit, encoder: Encoder) -> Figure:
         measured,
         judge_near_copies(count, interval),
         f"{count} of {len(ratio)} synthetic images lie far closer to one training image than to its surroundings.",
-        f"{encoder.made_with}; arXiv:2301.13188",
+        f"{distances.made_with}; arXiv:2301.13188",
+        planted=float((planted < threshold).mean()),
         details={"threshold": threshold, "median": _median(ratio), "holdout_median": _median(reference)},
     )
 
@@ -131,6 +138,9 @@ def closeness(audit: Audit, distances: Distances) -> Figure:
     share = closer_to_train(
         distances.synthetic_train, distances.synthetic_holdout, rng, train_group=train, holdout_group=holdout
     )
+    planted = closer_to_train(
+        distances.planted_train, distances.planted_holdout, rng, train_group=train, holdout_group=holdout
+    )
     measured = audit.with_floor(
         float(share.mean()), _closeness_interval(audit, distances, rng), _closeness_of_halves(audit, distances, rng)
     )
@@ -145,6 +155,7 @@ def closeness(audit: Audit, distances: Distances) -> Figure:
         judge_closeness(measured),
         reading,
         distances.made_with,
+        planted=float(planted.mean()),
         headline=distances.space == "pixels",
         better="nearer floor",
         details={"by_mask_origin": audit.by_origin(share)},
@@ -197,18 +208,20 @@ def tail_rates(audit: Audit, distances: Distances, *, copying_confirmed: bool) -
     """
     neighbours = neighbours_from_distances(distances.synthetic_train, None, audit.train.patient_id)
     reference = neighbours_from_distances(distances.holdout_train, None, audit.train.patient_id)
+    planted = neighbours_from_distances(distances.planted_train, None, audit.train.patient_id)
     details = {
         "median_ratio": closest_distance_ratio(neighbours.distance_1, reference.distance_1),
         "synthetic": neighbours.distance_1.round(4).tolist(),
         "holdout": reference.distance_1.round(4).tolist(),
     }
     figures = []
-    for name, title, query, real, more in (
+    for name, title, query, real, copies, more in (
         (
             "copy_rate",
             "Closer to training than 95 % of held-out images",
             neighbours.distance_1,
             reference.distance_1,
+            planted.distance_1,
             details,
         ),
         (
@@ -216,6 +229,7 @@ def tail_rates(audit: Audit, distances: Distances, *, copying_confirmed: bool) -
             "One training patient singled out more than for 95 % of held-out images",
             _known(neighbours),
             _known(reference),
+            _known(planted),
             {},
         ),
     ):
@@ -230,6 +244,7 @@ def tail_rates(audit: Audit, distances: Distances, *, copying_confirmed: bool) -
                 judge_rate(measured, copying_confirmed=copying_confirmed),
                 reading + few + audit.origin_note,
                 distances.made_with,
+                planted=copy_rate(copies, real),
                 details={
                     **more,
                     "by_mask_origin": audit.by_origin((query < np.quantile(real, 0.05)).astype(float)),
