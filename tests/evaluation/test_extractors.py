@@ -332,3 +332,29 @@ def test_preparation_agrees_with_the_processor_of_transformers_to_its_8_bit_roun
     theirs = processors.CLIPImageProcessorPil(**config)(images=pillow, return_tensors="pt")["pixel_values"]
     ours = Preprocessing.read("somewhere", config)(torch.from_numpy(image / 255).float()[None, None])
     np.testing.assert_allclose(ours, theirs, atol=1.01 / 255 / 0.2)
+
+
+@pytest.mark.slow  # its import takes seconds
+def test_fid_of_an_extractor_agrees_with_torchmetrics_fed_the_same_network(tmp_path):
+    from cmrsynth.metrics.frechet import frechet_distance
+
+    fid = pytest.importorskip("torchmetrics.image.fid")
+
+    class Features(torch.nn.Module):
+        num_features = 5
+
+        def __init__(self):
+            super().__init__()
+            self.maps = torch.nn.Conv2d(3, 5, 5)
+
+        def forward(self, img: torch.Tensor, return_features: bool = True):
+            return self.maps(img.double() / 255).square().mean((2, 3))
+
+    network = seeded(Features()).double()
+    x, y = (np.random.default_rng(seed).random((60, 24, 24), dtype=np.float32) ** (1 + seed) for seed in (0, 1))
+    encoder = load_extractor(ExtractorSpec("fid", str(scripted(network, tmp_path / "x.pt"))), x)
+    theirs = fid.FrechetInceptionDistance(feature=network, input_img_size=(3, 24, 24)).set_dtype(torch.float64)
+    for part, real in ((y, True), (x, False)):
+        as_bytes = torch.from_numpy(np.rint(part * 255).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
+        theirs.update(as_bytes, real=real)
+    assert frechet_distance(encoder(x), encoder(y)) == pytest.approx(float(theirs.compute()), rel=1e-4)
