@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from cmrsynth.evaluation import fitting
 from cmrsynth.evaluation.encoder import cardiac_encoder
+from cmrsynth.evaluation.networks import architecture
 from cmrsynth.evaluation.segmenter import augment, train_segmenter
 from cmrsynth.labels import LV, MYO, RV
 from cmrsynth.metrics.overlap import dice
@@ -85,3 +87,34 @@ def test_encoder_features_are_centred_and_scaled_on_the_training_images_and_see_
     for changed in (gaussian_filter(part.images, (0, 1, 1)), part.images * 0.7):
         assert np.abs(encoder(changed).mean(0)).max() > 1
     assert trained.facts["sha256"][:12] in encoder.made_with
+
+
+@pytest.mark.parametrize("name", ["unet", "dynunet"])
+def test_both_networks_are_saved_and_read_back_whole(toy_set, tmp_path, name):
+    part, path = toy_set("train", 2, seed=0), tmp_path / "x.safetensors"
+    options = {"updates": 2, "batch_size": 4, "seed": 0, "path": path, "kind": architecture(name, (4, 8, 16))}
+    first = train_segmenter(part.images, part.masks, (LV, MYO), **options)
+    again = train_segmenter(part.images, part.masks, (LV, MYO), **options)
+    assert first.facts == again.facts
+    image = torch.rand(1, 1, 32, 32, generator=torch_generator(0, "test"))
+    assert torch.equal(first.network(image), again.network(image))
+    assert first.network(image).shape == (1, 3, 32, 32)
+    np.testing.assert_array_equal(first.predict(part.images[:, :30, :]), again.predict(part.images[:, :30, :]))
+
+
+def test_an_architecture_that_is_none_is_refused():
+    with pytest.raises(InputError, match="no such network"):
+        architecture("resnet")
+    with pytest.raises(InputError, match="stages"):
+        architecture("unet", (16,))
+
+
+@pytest.mark.slow
+def test_bf16_loses_no_dice(toy_set, tmp_path, monkeypatch):
+    train, other = toy_set("train", 16, seed=0), toy_set("other", 12, seed=1)
+    found = {}
+    for precision in ("no", "bf16"):
+        monkeypatch.setattr(fitting, "hardware_precision", lambda precision=precision: precision)
+        network = fit(train, tmp_path / f"{precision}.safetensors", updates=300)
+        found[precision] = dice(network.predict(other.images), other.masks, LV)
+    assert found["bf16"] > found["no"] - 0.01
