@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cmrsynth.errors import InputError
 from cmrsynth.evaluation import fitting
 from cmrsynth.evaluation.encoder import cardiac_encoder
 from cmrsynth.evaluation.networks import architecture

@@ -159,6 +159,7 @@ def trained_or_saved(
     if _saved_key(path) != key:
         train()
         _save(network, key, path)
+    network.to(memory_format=torch.contiguous_format)  # safetensors looks for shared weights, and reads no other format
     load_model(network, str(path))
     network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return {
@@ -211,5 +212,6 @@ def _save(network: torch.nn.Module, key: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     # a DynUNet holds its blocks twice, flat and nested: `save_model` writes shared weights once
-    save_model(network.to(memory_format=torch.contiguous_format), str(partial), metadata={"key": json.dumps(key)})
+    network.to(memory_format=torch.contiguous_format)
+    save_model(network, str(partial), metadata={"key": json.dumps(key)})
     partial.replace(path)
