@@ -83,3 +83,43 @@ def test_it_agrees_with_torchmetrics():
 def test_unusable_features_are_refused(x, y):
     with pytest.raises(ValueError, match="features"):
         frechet_distance(x, y)
+
+
+def _by_singular_values(x, y):
+    """The nuclear-norm form of all rows as they are."""
+    means = x.mean(0), y.mean(0)
+    x, y = ((each - mean) / np.sqrt(len(each) - 1) for each, mean in zip((x, y), means, strict=True))
+    root_trace = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return ((means[0] - means[1]) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * root_trace
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, rng: x[rng.integers(0, len(x), len(x))],  # a resample: rows repeat
+        lambda x, rng: x[rng.integers(0, 3, len(x))],  # three images only
+        lambda x, rng: x[:, :5] @ rng.normal(size=(5, x.shape[1])),  # dependent features
+        lambda x, rng: x * np.logspace(-8, 3, x.shape[1]),  # very unequal spreads
+        lambda x, rng: x + 1e4,  # far from the origin
+        lambda x, rng: np.where(np.arange(x.shape[1]) < 10, x, 1),  # constant features
+    ],
+)
+@pytest.mark.parametrize("n", [40, 150])
+def test_it_is_exact_for_repeated_dependent_and_badly_scaled_features(change, n):
+    rng = np.random.default_rng(9)
+    x, y = change(_normal(7, n, 60), rng), change(_normal(8, n + 10, 60), rng)
+    scale = x.var(0).sum() + y.var(0).sum()
+    assert frechet_distance(x, y) == pytest.approx(_by_singular_values(x, y), abs=1e-9 * scale)
+    assert frechet_distance(x, x) <= 1e-9 * scale
+
+
+def test_where_eigenvalues_would_lose_digits_the_singular_values_are_taken(monkeypatch):
+    from cmrsynth.metrics import frechet
+
+    called, svd = [], np.linalg.svd
+    monkeypatch.setattr(frechet.np.linalg, "svd", lambda *a, **k: called.append(1) or svd(*a, **k))
+    frechet_distance(_normal(0, 50, 80), _normal(1, 40, 80))
+    assert not called
+    x = _normal(0, 50, 5) @ _normal(1, 5, 80)
+    frechet_distance(x, x[::-1] * 1.1)
+    assert called

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from cmrsynth.metrics.frechet import frechet_distance
-from cmrsynth.metrics.intervals import bootstrap_patients, clopper_pearson, paired_bootstrap
+from cmrsynth.metrics.intervals import (
+    bootstrap_patients,
+    bootstrap_patients_together,
+    clopper_pearson,
+    paired_bootstrap,
+)
 
 
 @pytest.mark.parametrize("patients", [8, pytest.param(60, marks=pytest.mark.slow)])
@@ -83,6 +88,20 @@ def test_statistics_that_are_not_finite_give_no_interval():
     assert some[0] < 2 < some[1]
     with pytest.raises(ValueError, match="no rows"):
         bootstrap_patients(lambda rows: 0.0, [np.array([])], seed=0)
+
+
+def test_several_statistics_at_once_have_the_intervals_they_have_alone():
+    values = np.random.default_rng(1).normal(size=30)
+    groups, options = [np.arange(30) // 2], {"resamples": 50, "seed": 4}
+    single = {
+        "mean": lambda rows: values[rows].mean(),
+        "spread": lambda rows: values[rows].std(),
+        "undefined": lambda rows: float("nan"),
+    }
+    found = bootstrap_patients_together(lambda rows: {k: f(rows) for k, f in single.items()}, groups, **options)
+    for name, statistic in single.items():
+        np.testing.assert_array_equal(found[name], bootstrap_patients(statistic, groups, **options))
+    assert np.isnan(bootstrap_patients(single["mean"], groups, resamples=0, seed=0)).all()
 
 
 def test_paired_differences_cancel_what_patients_share():

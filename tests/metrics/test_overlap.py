@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmrsynth.labels import LV, MYO, RV
-from cmrsynth.metrics.overlap import assd, dice, hausdorff_95, overlap_by_patient
+from cmrsynth.metrics.overlap import assd, dice, hausdorff_95, iou, overlap_by_patient
 
 
 def _disc(radius, column=64, row=64, side=128):
@@ -17,6 +17,13 @@ def test_discs_shifted_by_five_pixels():
     assert dice(a, b, 1) == pytest.approx(0.8433, abs=5e-5)
     assert hausdorff_95(a, b, 1, (1, 1)) == 5
     assert assd(a, b, 1, (1, 1)) == pytest.approx(2.996, abs=5e-4)
+
+
+def test_iou_is_intersection_over_union():
+    a, b = _disc(20), _disc(20, column=69)
+    assert iou(a, b, 1) == pytest.approx((a & b).sum() / (a | b).sum())
+    assert (iou(a, a, 1), iou(a, 0 * a, 1)) == (1, 0)
+    assert np.isnan(iou(0 * a, 0 * a, 1))
 
 
 def test_concentric_discs():

@@ -99,6 +99,8 @@ def test_resampled_rows_equal_the_resampled_set():
     found = comparison.distance(rows, other)
     assert found["level_2"] == pytest.approx(1e3 * expected / np.sqrt(square - mean**2), rel=1e-5)
     assert comparison.distance() == comparison.distance(np.arange(15), np.arange(15))
+    taken = SlicedWasserstein(x.take(rows), y.take(other)).distance()
+    assert taken == pytest.approx(found, rel=1e-6)
 
 
 def test_blur_raises_the_finest_level_far_above_the_floor():

@@ -17,6 +17,7 @@ SCALE = 1e3  # Karras et al. report 10^3 times the distance
 _COARSEST = 16  # the pyramid ends at the last level that is at least this large
 _BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 _PATCHES = 31  # random stream
+_AT_ONCE = 2**21  # pixels
 _QUIET = 1e-10  # power far below the quantisation noise of 8-bit images; keeps the log of empty radii finite
 
 
@@ -217,16 +218,23 @@ def radial_power_spectrum(images: np.ndarray) -> np.ndarray:
         (N, R) float64 with R = min(H, W) // 2; entry r - 1 is frequency r / min(H, W) cycles per pixel (zero
         frequency, the mean, is left out).
     """
-    images = np.asarray(images, dtype=np.float64)
+    images = np.asarray(images)
     height, width = images.shape[1:]
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-    centred = images - (images * window).sum((1, 2), keepdims=True) / window.sum()
-    power = np.abs(np.fft.fft2(centred * window)) ** 2 / (window**2).sum()
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     radius = np.rint(frequency * min(height, width)).astype(int).ravel()
     bins = min(height, width) // 2
-    members = np.stack([(radius == r) / (radius == r).sum() for r in range(1, bins + 1)], axis=1)
-    return power.reshape(len(images), -1) @ members
+    by_radius = np.argsort(radius, kind="stable")
+    starts = np.searchsorted(radius[by_radius], np.arange(1, bins + 2))  # the last one ends the largest radius
+    spectrum = np.empty((len(images), bins))
+    step = max(1, _AT_ONCE // (height * width))
+    for start in range(0, len(images), step):
+        part = images[start : start + step].astype(np.float64)
+        centred = part - (part * window).sum((1, 2), keepdims=True) / window.sum()
+        power = np.abs(np.fft.fft2(centred * window)) ** 2 / (window**2).sum()
+        ordered = power.reshape(len(part), -1)[:, by_radius[: starts[-1]]]
+        spectrum[start : start + step] = np.add.reduceat(ordered, starts[:-1], axis=1) / np.diff(starts)
+    return spectrum
 
 
 def spectrum_distance(x: np.ndarray, y: np.ndarray) -> float:
