@@ -37,10 +37,15 @@ def portable_path(text: str) -> str:
     ('.../data:test', 'data/acdc', '64')
     >>> portable_path("--data=/mnt/trial-17/data"), portable_path("../trial-17/data")
     ('--data=.../data', '.../data')
+    >>> portable_path("torchhub:/home/alice/repo:model")
+    'torchhub:.../repo:model'
     """
     name, equals, value = text.partition("=")
     if equals and "/" not in name:
         return f"{name}={portable_path(value)}"
+    scheme, colon, rest = text.partition(":")
+    if colon and "/" not in scheme and rest.startswith("/"):
+        return f"{scheme}:{portable_path(rest)}"
     path = Path(text)
     if not path.is_absolute() and ".." not in path.parts:
         return text

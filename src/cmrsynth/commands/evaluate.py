@@ -27,9 +27,11 @@ def evaluate(
     extractor: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=PATH of a TorchScript file that maps float images (N, 3, H, W) in [0, 1] (or one channel, if "
-            "its first convolution takes one) to (N, d) features, such as Inception or RadImageNet. May be repeated; "
-            "reported beside the cardiac encoder."
+            help="NAME=SOURCE, reported beside the cardiac encoder; repeatable. SOURCE is `inception` (FID's own, "
+            "downloaded once), a TorchScript file that maps float images (N, 3, H, W) in [0, 1] to (N, d) features, a "
+            "folder or Hub id of an image model of transformers (dinov2=facebook/dinov2-base), or "
+            "torchhub:OWNER/REPO:MODEL, which runs the code of that repository (RadImageNet: "
+            "torchhub:Warvito/radimagenet-models:radimagenet_resnet50)."
         ),
     ] = None,
     segmenter_updates: Annotated[
@@ -42,6 +44,9 @@ def evaluate(
     membership_draws: Annotated[
         int, typer.Option(min=1, help="Noise draws at each of three times in the membership attack; more find more.")
     ] = 4,
+    membership_attacks: Annotated[
+        str, typer.Option(help="Comma-separated attacks on the model beside `velocity`; `all` costs ten times as much.")
+    ] = "pia,sima",
     bootstrap: Annotated[int, typer.Option(min=20, help="Bootstrap resamples over patients.")] = 1000,
 ) -> None:
     """Measure fidelity, utility and privacy of a synthetic data set, each beside its real-versus-real floor.
@@ -64,6 +69,7 @@ def evaluate(
         seed=seed,
         resamples=bootstrap,
         membership_draws=membership_draws,
+        membership_attacks=attack_names(membership_attacks),
         extractors=tuple(ExtractorSpec.parse(text) for text in extractor or ()),
     )
     evaluation = run(
@@ -75,6 +81,17 @@ def evaluate(
         settings=settings,
     )
     _print_summary(evaluation, output)
+
+
+def attack_names(text: str) -> tuple[str, ...]:
+    """Return the attacks of a comma-separated list.
+
+    >>> attack_names("pia, sima")
+    ('pia', 'sima')
+    """
+    from cmrsynth.attacks.panel import ATTACKS
+
+    return tuple(ATTACKS) if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _print_summary(evaluation: Evaluation, output: Path) -> None:

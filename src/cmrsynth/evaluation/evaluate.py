@@ -16,16 +16,17 @@ from cmrsynth.evaluation.distances import all_distances
 from cmrsynth.evaluation.diversity import diversity_figures
 from cmrsynth.evaluation.encoder import cardiac_encoder
 from cmrsynth.evaluation.extractors import load_extractor
-from cmrsynth.evaluation.features import encoder_figures_extra
 from cmrsynth.evaluation.fidelity import fidelity_figures
 from cmrsynth.evaluation.figure import Evaluation
 from cmrsynth.evaluation.groups import grouped
 from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.leakage import leakage_figures
+from cmrsynth.evaluation.mask_memory import mask_memory_figure
 from cmrsynth.evaluation.membership_attack import membership_figures
 from cmrsynth.evaluation.overfitting import overfitting_figures
 from cmrsynth.evaluation.pictures import draw_pictures
 from cmrsynth.evaluation.privacy import privacy_figures
+from cmrsynth.evaluation.radiomics import radiomics_figures
 from cmrsynth.evaluation.recognition import recognition_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.two_sample import two_sample_figure
@@ -74,7 +75,7 @@ def evaluate(
         encoders = [encoder, *(load_extractor(spec, train.images) for spec in settings.extractors)]
     with _timed(seconds, "features and texture"):
         figures = fidelity_figures(*sets, encoders, settings)
-        figures += [f for each in encoders for f in encoder_figures_extra(*sets, each, settings)]
+        figures += radiomics_figures(*sets, settings)
     with _timed(seconds, "two-sample test"):
         figures.append(two_sample_figure(*sets, settings))
     with _timed(seconds, "diversity"):
@@ -87,6 +88,7 @@ def evaluate(
     with _timed(seconds, "distances to training"):
         distances = all_distances(*sets, encoder)
         figures += privacy_figures(*sets, encoder, distances, settings)
+        figures.append(mask_memory_figure(train, synthetic, settings))
     with _timed(seconds, "attacks on the model"):
         attacked = attack_generator(pipeline, train, holdout, settings)
         for attack_figures in (membership_figures, overfitting_figures, leakage_figures):

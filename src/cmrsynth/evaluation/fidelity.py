@@ -12,6 +12,7 @@ import numpy as np
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.encoder import Encoder
+from cmrsynth.evaluation.features import feature_figures
 from cmrsynth.evaluation.figure import Figure
 from cmrsynth.evaluation.floors import Measured, Sample, measure
 from cmrsynth.evaluation.judged import judged, not_computed
@@ -29,6 +30,7 @@ MANIFOLD = {
     "density": ("Density", "real neighbourhoods (relative to their size) hold each synthetic image"),
     "coverage": ("Coverage", "of the real images have a synthetic image beside them"),
 }
+MANY_DIMENSIONS = 256  # from here on a resample costs tenths of a second
 MIN_HEARTS = 8  # images with a heart in them; a covariance of fewer says nothing
 
 
@@ -39,7 +41,9 @@ def fidelity_figures(
     n = counts(train, holdout, synthetic)
     figures = []
     for number, encoder in enumerate(encoders):
-        figures += _encoder_figures(encoder, train, holdout, synthetic, settings, n, headline=number == 0)
+        sets = [Sample(encoder(part.images), part.patient_id) for part in (synthetic, holdout, train)]
+        figures += _encoder_figures(encoder, sets, settings, n, headline=number == 0)
+        figures += feature_figures(sets, encoder, settings, n)
     if encoders:
         figures.append(_heart_frechet(encoders[0], train, holdout, synthetic, settings, n))
     return [*figures, *texture_figures(train, holdout, synthetic, settings)]
@@ -47,15 +51,13 @@ def fidelity_figures(
 
 def _encoder_figures(
     encoder: Encoder,
-    train: SliceSet,
-    holdout: SliceSet,
-    synthetic: SliceSet,
+    sets: list[Sample],
     settings: EvaluationSettings,
     n: dict[str, int],
     *,
     headline: bool,
 ) -> list[Figure]:
-    sets = [Sample(encoder(part.images), part.patient_id) for part in (synthetic, holdout, train)]
+    resamples = settings.resamples if encoder.dimensions <= MANY_DIMENSIONS else max(20, settings.resamples // 20)
     suffix = "" if headline else f"_{encoder.name}"
     warning = _small_sample(n, encoder.dimensions)
     details = {"encoder": encoder.name, "dimensions": encoder.dimensions}
@@ -64,7 +66,8 @@ def _encoder_figures(
         ("frechet_distance", "Frechet distance", frechet_distance),
         ("kernel_distance", "Kernel distance (KID)", kernel_distance),
     ):
-        measured = measure(distance, *sets, settings, bounds=(-np.inf if name == "kernel_distance" else 0, np.inf))
+        bounds = (-np.inf if name == "kernel_distance" else 0, np.inf)
+        measured = measure(distance, *sets, settings, resamples=resamples, bounds=bounds)
         figures.append(
             judged(
                 "fidelity",

@@ -12,6 +12,7 @@ GOOD, LOOK, DO_NOT_SHARE, NOT_COMPUTED = "good", "look closer", "do not share", 
 VERDICTS = (GOOD, LOOK, DO_NOT_SHARE, NOT_COMPUTED)
 AXES = ("fidelity", "utility", "privacy")
 FILE_NAME = "evaluation.json"
+UTILITY_FILE_NAME = "utility.json"  # of `cmrsynth utility`: the same structure, one axis
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ class Evaluation:
     pictures: tuple[Picture, ...]
     provenance: dict[str, Any]
 
-    def save(self, folder: Path) -> Path:
-        """Write `evaluation.json` into `folder`, whole or not at all, and return its path."""
-        path = folder / FILE_NAME
+    def save(self, folder: Path, file_name: str = FILE_NAME) -> Path:
+        """Write the file into `folder`, whole or not at all, and return its path."""
+        path = folder / file_name
         partial = path.with_suffix(".json.partial")
         partial.write_text(json.dumps(asdict(self), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
@@ -112,8 +113,9 @@ class Evaluation:
 
     @classmethod
     def load(cls, folder: Path) -> Evaluation:
-        """Read `folder/evaluation.json`."""
-        raw = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        """Read `evaluation.json` of a folder, or `utility.json` where that is what it holds."""
+        name = FILE_NAME if (folder / FILE_NAME).is_file() else UTILITY_FILE_NAME
+        raw = json.loads((folder / name).read_text(encoding="utf-8"))
         pair = lambda values: None if values is None else (values[0], values[1])  # noqa: E731
         figures = tuple(
             Figure(**{**f, "interval": pair(f["interval"]), "floor_interval": pair(f["floor_interval"])})

@@ -10,14 +10,14 @@ from cmrsynth.evaluation.figure import Figure
 HEADINGS = {
     "Mask adherence": ("adherence_",),
     "Texture": ("sliced_wasserstein", "spectrum_distance", "two_sample_auc"),
-    "Features": ("frechet_distance", "kernel_distance", "fid_infinity", "mmd_rbf", "cmmd", "frd", "radiomics"),
+    "Features": ("frechet_", "kernel_distance", "mmd_rbf", "cmmd_"),
     "Coverage of real images": ("precision", "recall", "density", "coverage"),
     "Diversity": ("pairwise_ms_ssim", "vendi_score", "per_mask_"),
     "Anatomy": ("anatomy_",),
     "Volumes": ("lv_",),
     "Conditions": ("recognition_",),
     "Segmentation of real patients": ("dice_", "iou_", "hausdorff_95_", "assd_", "utility_"),
-    "Copies of training images": ("near_copies", "extraction_rate", "copy_detector", "clique_"),
+    "Copies of training images": ("near_copies", "extraction_rate", "copy_detector", "clique", "mask_memory"),
     "Nearness to training patients": (
         *("closer_to_train_", "copy_rate_", "nearest_ratio_", "identifiability_", "authenticity_"),
         *("data_copying_", "likelihood_gap", "sample_attack_", "gan_leaks_", "monte_carlo_"),

@@ -8,12 +8,14 @@ each with what real patients who were never trained on get.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.audit import Audit
 from cmrsynth.evaluation.cliques import clique_figure
+from cmrsynth.evaluation.copies import copy_detector_figure
 from cmrsynth.evaluation.distances import Distances
 from cmrsynth.evaluation.encoder import Encoder
 from cmrsynth.evaluation.figure import GOOD, Figure
@@ -41,6 +43,8 @@ def privacy_figures(
     encoder: Encoder,
     distances: list[Distances],
     settings: EvaluationSettings,
+    *,
+    folder: Path | None = None,
 ) -> list[Figure]:
     """Return the figures that need samples only; the attack on the generator is in `membership_attack`.
 
@@ -48,9 +52,10 @@ def privacy_figures(
         train: the real training slices.
         holdout: the held-out slices.
         synthetic: the set to judge.
-        encoder: for the extraction rate.
+        encoder: what made the features.
         distances: in pixels, then in features; see `all_distances`.
         settings: seed and resamples.
+        folder: where the copy detector is kept; without it that figure has no value.
     """
     audit = Audit(train, holdout, synthetic, settings)
     near = near_copies(audit, distances[0])
@@ -59,7 +64,7 @@ def privacy_figures(
     rates = [f for space in distances for f in tail_rates(audit, space, copying_confirmed=confirmed)]
     figures = [near, *closer, *rates, extraction(audit, distances[1])]
     figures += memorisation_figures(audit, distances[1], copying_confirmed=confirmed)
-    return [*figures, clique_figure(audit, near.details["threshold"])]
+    return [*figures, clique_figure(audit, near.details["threshold"]), copy_detector_figure(audit, folder)]
 
 
 def near_copies(audit: Audit, distances: Distances) -> Figure:

@@ -6,7 +6,6 @@ are also tested on synthetic images (TRTS). Esteban et al. 2017, arXiv:1706.0263
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -35,7 +34,7 @@ from cmrsynth.evaluation.cross_domain import (
     slug,
 )
 from cmrsynth.evaluation.curve_picture import draw_curve
-from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Evaluation, Figure, Picture
+from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, UTILITY_FILE_NAME, Evaluation, Figure, Picture
 from cmrsynth.evaluation.floors import Interval, Measured, cut, finite
 from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.judged import judged, not_computed
@@ -56,7 +55,6 @@ from cmrsynth.labels import LV
 from cmrsynth.metrics.hierarchical import ratio_of_seeds_and_patients
 from cmrsynth.provenance import portable_path, provenance
 
-FILE_NAME = "utility.json"
 RATIO_GOOD, RATIO_BAD = 0.95, 0.8
 MIN_REFERENCE = 0.1  # Dice; a ratio to less is a division by noise
 
@@ -111,7 +109,7 @@ def run_protocol(
             "seconds": {"total": round(time.perf_counter() - started, 1)},
         },
     )
-    _save(evaluation, output / FILE_NAME)
+    evaluation.save(output, UTILITY_FILE_NAME)
     return evaluation
 
 
@@ -292,9 +290,3 @@ def _inputs(roles: dict[str, SliceSet], masks_from: str) -> dict[str, dict[str, 
     }
     inputs["synthetic"]["masks_from"] = masks_from
     return inputs
-
-
-def _save(evaluation: Evaluation, path: Path) -> None:
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(asdict(evaluation), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

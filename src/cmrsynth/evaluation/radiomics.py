@@ -9,7 +9,7 @@ from cmrsynth.evaluation.figure import Figure
 from cmrsynth.evaluation.floors import Sample, measure
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
-from cmrsynth.evaluation.texture import distance_reading, few_patients, shared_heart
+from cmrsynth.evaluation.texture import counts, distance_reading, few_patients, shared_heart
 from cmrsynth.evaluation.verdict import judge_distance
 from cmrsynth.metrics.frechet import frechet_distance
 from cmrsynth.metrics.radiomics import (
@@ -46,7 +46,8 @@ def radiomics_figures(
     """
     if available_backend() is None:
         why = "Its features come from a radiomics package: install the extra cmrsynth[radiomics]."
-        return [not_computed("fidelity", name, title, why, {}, "") for name, (title, _) in REGIONS.items()]
+        n = counts(train, holdout, synthetic)
+        return [not_computed("fidelity", name, title, why, n, "none") for name, (title, _) in REGIONS.items()]
     parts = (synthetic, holdout, train)
     hearts = shared_heart(*parts)
     return [

@@ -15,12 +15,13 @@ from markupsafe import Markup
 
 from cmrsynth import __version__
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.figure import AXES, FILE_NAME, NOT_COMPUTED, VERDICTS, Evaluation, Picture
+from cmrsynth.evaluation.figure import AXES, FILE_NAME, NOT_COMPUTED, UTILITY_FILE_NAME, VERDICTS, Evaluation, Picture
 from cmrsynth.report import numbers
 from cmrsynth.report.strip import strip_svg
 from cmrsynth.report.wording import ADVICE, MEANING, QUESTIONS, better_text, counts_of, driving_figures, opens, summary
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MENDED_BY_FOLDER = "give the output folder of `cmrsynth evaluate` or `cmrsynth utility`"
 MENDED_BY_EVALUATE = "run `cmrsynth evaluate` again and give its output folder"
 
 
@@ -99,8 +100,9 @@ def _text(name: str) -> str:
 
 def _load(folder: Path) -> Evaluation:
     path = folder / FILE_NAME
+    path = path if path.is_file() else folder / UTILITY_FILE_NAME
     if not path.is_file():
-        raise InputError(folder, f"no {FILE_NAME} in this folder", "give the output folder of `cmrsynth evaluate`")
+        raise InputError(folder, f"no {FILE_NAME} in this folder", MENDED_BY_FOLDER)
     try:
         evaluation = Evaluation.load(folder)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
