@@ -25,8 +25,7 @@ from cmrsynth.certification.planting import (
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.labels import LV, MYO, RV
 
-MANY = (("train", 40), ("holdout", 32), ("third", 32))  # patients
-NO_COPIES = ("near_copies", "closer_to_train_pixels")
+NO_COPIES = ("near_copies", "closer_to_train_pixels", "identifiability", "gan_leaks_auc", "likelihood_gap")
 
 
 def spoilt(spoil: Callable[[SliceSet], SliceSet]) -> Callable[[Ground], ImageCase]:
@@ -39,17 +38,11 @@ def spoilt(spoil: Callable[[SliceSet], SliceSet]) -> Callable[[Ground], ImageCas
 
 
 def without(attribute: str) -> Callable[[Ground], ImageCase]:
-    """Return the maker of a set that has only one value of an attribute: the first by name.
-
-    Patients of a vendor differ so much that a missing one is lost in the intervals of a dozen patients.
-    """
+    """Return the maker of a set that has only one value of an attribute: the first by name."""
 
     def make(ground: Ground) -> ImageCase:
-        sets = ground.train, ground.holdout, ground.third
-        if ground.draw:
-            sets = tuple(ground.draw(f"{name} of many", count, seed) for seed, (name, count) in enumerate(MANY))
-        first = sorted(set(getattr(sets[2], attribute).tolist()))[0]
-        return ImageCase(*sets[:2], only(sets[2], attribute, first))
+        first = sorted(set(getattr(ground.third, attribute).tolist()))[0]
+        return ImageCase(ground.train, ground.holdout, only(ground.third, attribute, first))
 
     return make
 
@@ -116,7 +109,7 @@ FIDELITY_PLANTS = (
         "one image in the place of all",
         "fidelity",
         (refuses("recall"), Sign("pairwise_ms_ssim")),
-        ("near_copies",),
+        NO_COPIES,
         spoilt(repeated),
     ),
     Plant(
@@ -124,15 +117,15 @@ FIDELITY_PLANTS = (
         "the slices of one patient over and over, with a little noise",
         "fidelity",
         (refuses("recall"), Sign("pairwise_ms_ssim")),
-        ("near_copies",),
+        NO_COPIES,
         spoilt(collapsed),
     ),
     Plant(
         "a vendor missing",
         "images of one vendor only, where patients have two",
         "fidelity",
-        (Sign("sliced_wasserstein_background"),),
-        ("sliced_wasserstein_heart",),
+        (Sign("shown_vendor"),),
+        ("shown_pathology", "near_copies"),
         without("vendor"),
         needs=_values("vendor"),
     ),
@@ -140,8 +133,8 @@ FIDELITY_PLANTS = (
         "a pathology missing",
         "images of one pathology only, where patients have two",
         "fidelity",
-        (Sign("anatomy_wall_thickness_mm"),),
-        ("anatomy_impossible_masks",),
+        (Sign("shown_pathology"),),
+        ("shown_vendor", "near_copies"),
         without("pathology"),
         needs=_values("pathology"),
     ),

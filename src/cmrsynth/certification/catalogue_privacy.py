@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from cmrsynth.certification.entries import REFUSED, ImageCase, Plant, Sign, refuses
+from cmrsynth.certification.families import MEMORY
 from cmrsynth.certification.ground import Ground
 from cmrsynth.certification.planting import blurred, flipped, noisy, scaled, shifted, with_copies
 from cmrsynth.data.loading import SliceSet
@@ -69,32 +70,37 @@ def _two_phases(ground: Ground) -> str:
     return "" if {"ED", "ES"} <= set(ground.train.phase) else "the data have no two phases"
 
 
-DISGUISES: tuple[tuple[str, str, Callable[[SliceSet], SliceSet], tuple[str, ...]], ...] = (
-    ("exact copies", "the training images as they are", lambda part: part, REAL_LOOKING),
-    ("noisy copies", "training images with noise of .02", partial(noisy, deviation=0.02), ()),
-    ("flipped copies", "training images mirrored left to right", flipped, ()),
-    ("shifted copies", "training images moved by two pixels", partial(shifted, pixels=2), ()),
+FOUND_ANYHOW = (refuses("near_copies"), Sign("closer_to_train_pixels"))  # features do not look through a disguise
+FOUND_BY_ALL = (
+    *FOUND_ANYHOW,
+    refuses("extraction_rate"),
+    *(refuses(name) for name in MEMORY),
+)
+DISGUISES: tuple[tuple[str, str, Callable[[SliceSet], SliceSet], tuple[Sign, ...], tuple[str, ...]], ...] = (
+    ("exact copies", "the training images as they are", lambda part: part, FOUND_BY_ALL, REAL_LOOKING),
+    ("noisy copies", "training images with noise of .02", partial(noisy, deviation=0.02), FOUND_BY_ALL, ()),
+    ("flipped copies", "training images mirrored left to right", flipped, FOUND_ANYHOW, ()),
+    ("shifted copies", "training images moved by two pixels", partial(shifted, pixels=2), FOUND_ANYHOW, ()),
     (
         "copies of another gain",
         "training images at 80 % contrast, brighter",
         partial(scaled, gain=0.8, offset=0.06),
+        FOUND_ANYHOW,
         (),
     ),
-    ("blurred copies", "training images smoothed by .8 pixels", partial(blurred, sigma=0.8), ()),
+    ("blurred copies", "training images smoothed by .8 pixels", partial(blurred, sigma=0.8), FOUND_ANYHOW, ()),
 )
 
 PRIVACY_PLANTS = (
     *(
-        Plant(
-            name, planted, "privacy", (refuses("near_copies"), Sign("closer_to_train_pixels")), quiet, copies(disguise)
-        )
-        for name, planted, disguise, quiet in DISGUISES
+        Plant(name, planted, "privacy", must_fire, quiet, copies(disguise))
+        for name, planted, disguise, must_fire, quiet in DISGUISES
     ),
     Plant(
         "1 % copies",
         "one synthetic image in a hundred is a training image",
         "privacy",
-        (Sign("near_copies"),),  # look closer: the interval of so few cannot exclude 1 %
+        (Sign("near_copies"), Sign("extraction_rate")),  # look closer: the interval of so few reaches below 1 %
         ("closer_to_train_pixels",),
         some_copies(0.01),
     ),
@@ -118,10 +124,18 @@ PRIVACY_PLANTS = (
         "another frame of training patients",
         "end-systolic frames of the patients whose end-diastole was trained on",
         "privacy",
-        (refuses("closer_to_train_pixels"),),
+        (refuses("closer_to_train_pixels"), Sign("gan_leaks_auc")),
         (),
         other_frame,
         needs=_two_phases,
+    ),
+    Plant(
+        "stored images behind training masks",
+        "two samples per mask that are one image for training masks, and different for others",
+        "privacy",
+        (refuses("clique_rate"),),
+        (),
+        stored_masks,
     ),
     Plant(
         "one patient on both sides",

@@ -13,7 +13,9 @@ from cmrsynth.certification.families import (
     ADHERENCE,
     DISTANCES,
     FEATURES,
+    MEMORY,
     RECOGNITION,
+    SHOWN,
     TEXTURE,
 )
 from cmrsynth.certification.ground import Ground
@@ -84,14 +86,14 @@ IMAGE_CONTROLS = (
         "other real patients",
         "real patients that are neither trained on nor held out",
         "fidelity",
-        (*FEATURES, *TEXTURE, *ADHERENCE, *RECOGNITION, *DISTANCES, "pairwise_ms_ssim", "vendi_score"),
+        (*FEATURES, *TEXTURE, *ADHERENCE, *RECOGNITION, *SHOWN, *DISTANCES, *MEMORY, "pairwise_ms_ssim", "vendi_score"),
         real,
     ),
     Control(
         "other real patients, second draw",
         "the same with other patients",
         "fidelity",
-        (*FEATURES, *TEXTURE, *ADHERENCE, *DISTANCES),
+        (*FEATURES, *TEXTURE, *ADHERENCE, *SHOWN, *DISTANCES, *MEMORY),
         drawn("fourth", 12, 3),
         needs=_draws,
     ),
@@ -99,7 +101,7 @@ IMAGE_CONTROLS = (
         "other real patients, third draw",
         "the same with other patients",
         "fidelity",
-        (*FEATURES, *TEXTURE, *ADHERENCE, *DISTANCES),
+        (*FEATURES, *TEXTURE, *ADHERENCE, *SHOWN, *DISTANCES, *MEMORY),
         drawn("fifth", 12, 4),
         needs=_draws,
     ),
@@ -114,7 +116,7 @@ IMAGE_CONTROLS = (
         "repeat build",
         "real patients a tenth of a pixel aside and rounded otherwise",
         "fidelity",
-        ("sliced_wasserstein_finest", "sliced_wasserstein", "near_copies", "anatomy_lv_area_mm2"),
+        (*TEXTURE, "near_copies"),
         rebuilt,
     ),
     Control(
@@ -127,10 +129,10 @@ IMAGE_CONTROLS = (
     ),
     Control(
         "many synthetic images",
-        "three times as many real patients as held out",
+        "twice as many real patients as held out",
         "fidelity",
         ("frechet_distance", *MANIFOLD, "near_copies"),
-        drawn("crowd", 36, 5),
+        drawn("crowd", 24, 5),
         needs=_draws,
     ),
     Control(

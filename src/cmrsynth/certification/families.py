@@ -121,6 +121,13 @@ def _recognition(ground: Ground, case: ImageCase) -> Observations:
     return observed(recognition_figures(*sets, ground.encoder, ground.segmenter, ground.settings))
 
 
+def _shown(ground: Ground, case: ImageCase) -> Observations:
+    from cmrsynth.evaluation.missing_values import missing_value_figures
+
+    sets = case.train, case.holdout, case.synthetic
+    return observed(missing_value_figures(*sets, ground.encoder, ground.segmenter, ground.settings))
+
+
 def _diversity(ground: Ground, case: ImageCase) -> Observations:
     from cmrsynth.evaluation.diversity import diversity_figures
 
@@ -191,6 +198,7 @@ ADHERENCE = (
     "lv_ef",
 )
 RECOGNITION = tuple(f"recognition_{name}" for name in ("vendor", "pathology", "phase", "slice_level"))
+SHOWN = tuple(f"shown_{name}" for name in ("vendor", "pathology", "phase"))
 DIVERSITY = ("pairwise_ms_ssim", "vendi_score", "per_mask_diversity")
 DISTANCES = (
     "near_copies",
@@ -202,6 +210,15 @@ DISTANCES = (
     "nearest_ratio_features",
     "extraction_rate",
 )
+MEMORY = (
+    "identifiability",
+    "gan_leaks_auc",
+    "monte_carlo_auc",
+    "likelihood_gap",
+    "authenticity",
+    "data_copying",
+)
+CLIQUES = ("clique_rate",)
 WHOLE = ("utility_gap", "verdict_fidelity", "verdict_utility", "verdict_privacy", "verdict_overall")
 FAMILIES = (
     Family("inputs", ("check_sets",), _inputs),
@@ -209,8 +226,9 @@ FAMILIES = (
     Family("fidelity", (*FEATURES, *TEXTURE), _fidelity),
     Family("adherence", ADHERENCE, _adherence),
     Family("recognition", RECOGNITION, _recognition),
+    Family("values shown", SHOWN, _shown),
     Family("diversity", DIVERSITY, _diversity),
-    Family("privacy", DISTANCES, _privacy),
+    Family("privacy", (*DISTANCES, *MEMORY, *CLIQUES), _privacy),
     Family("two-sample test", ("two_sample_auc",), _two_sample, SLOW),
     Family("whole evaluation", WHOLE, _evaluation, SLOW),
 )
