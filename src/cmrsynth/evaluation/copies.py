@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,11 +19,14 @@ from cmrsynth.metrics.intervals import bootstrap_patients
 from cmrsynth.metrics.neighbours import copy_rate
 from cmrsynth.seeds import derive_seed
 
+if TYPE_CHECKING:
+    import torch
+
 UPDATES = 400
 NULL, MANY, APART = 0.05, 0.3, 0.15
 MIN_PATIENTS = 6
 PLANTED = 100  # images
-NAME, TITLE = "detected_copies", "Recognised as a training image (contrastive copy detector)"
+NAME, TITLE = "copy_detector", "Recognised as a training image (contrastive copy detector)"
 
 
 def copy_detector_figure(audit: Audit, folder: Path | None, *, updates: int = UPDATES) -> Figure:
@@ -45,45 +49,52 @@ def copy_detector_figure(audit: Audit, folder: Path | None, *, updates: int = UP
         return not_computed("privacy", NAME, TITLE, why, audit.n, "contrastive copy detector")
     network, facts = trained_detector(audit, folder, updates)
     train, holdout, synthetic = audit.train.images, audit.holdout.images, audit.synthetic.images
-    planted = training_with_noise(audit.train, PLANTED)
     found, where = closest_similarity(network, synthetic, train)
-    reference, copies = (closest_similarity(network, images, train)[0] for images in (holdout, planted))
+    reference, _ = closest_similarity(network, holdout, train)
+    planted, _ = closest_similarity(network, training_with_noise(audit.train, PLANTED), train)
     exchanged = flagged(
         closest_similarity(network, synthetic, holdout)[0], closest_similarity(network, train, holdout)[0]
     )
+    measured = _measured(audit, found, reference)
+    threshold = float(np.quantile(reference, 1 - NULL))
+    return audit.figure(
+        NAME,
+        TITLE,
+        measured,
+        judge_detected(measured, exchanged),
+        _reading(audit, measured.value, exchanged),
+        f"contrastive copy detector, sha256 {facts['sha256'][:12]}; arXiv:2402.01054",
+        planted=flagged(planted, reference),
+        details={
+            "threshold": threshold,
+            "taken_for_holdout": exchanged,
+            "most_similar": [[int(i), int(where[i]), float(found[i])] for i in np.argsort(-found)[:8]],
+            "by_mask_origin": audit.by_origin((found > threshold).astype(float)),
+        },
+    )
+
+
+def _measured(audit: Audit, found: np.ndarray, reference: np.ndarray) -> Measured:
     interval = bootstrap_patients(
         lambda rows, other_rows: flagged(found[rows], reference[other_rows]),
         [audit.synthetic.patient_id, audit.holdout.patient_id],
         resamples=audit.settings.resamples,
         seed=audit.settings.seed,
     )
-    measured = audit.with_floor(
+    return audit.with_floor(
         flagged(found, reference), finite(interval), lambda half, rest: flagged(reference[half], reference[rest])
     )
-    reading = (
-        f"The detector takes {measured.value:.0%} of the synthetic images for a training image, "
-        f"{max(0.0, measured.value - NULL):.0%} more than of real patients it never saw; it takes {exchanged:.0%} for a "
-        f"held-out image.{audit.origin_note}"
-    )
-    most = np.argsort(-found)[:8]
-    return audit.figure(
-        NAME,
-        TITLE,
-        measured,
-        judge_detected(measured, exchanged),
-        reading,
-        f"contrastive copy detector, sha256 {facts['sha256'][:12]}; arXiv:2402.01054",
-        planted=flagged(copies, reference),
-        details={
-            "threshold": float(np.quantile(reference, 1 - NULL)),
-            "taken_for_holdout": exchanged,
-            "most_similar": [[int(i), int(where[i]), float(found[i])] for i in most],
-            "by_mask_origin": audit.by_origin((found > np.quantile(reference, 1 - NULL)).astype(float)),
-        },
+
+
+def _reading(audit: Audit, value: float, exchanged: float) -> str:
+    few = " Fewer than 20 held-out images leave the 5 % to chance." * (len(audit.holdout) < 20)
+    return (
+        f"The detector takes {value:.0%} of the synthetic images for a training image, {max(0.0, value - NULL):.0%} "
+        f"more than of real patients it never saw, and {exchanged:.0%} for a held-out one.{few}{audit.origin_note}"
     )
 
 
-def trained_detector(audit: Audit, folder: Path, updates: int) -> tuple[object, dict[str, object]]:
+def trained_detector(audit: Audit, folder: Path, updates: int) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Return the detector of these training images and its facts, from `folder` if it is there."""
     from rich.progress import track
 

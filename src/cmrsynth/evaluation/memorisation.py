@@ -210,8 +210,8 @@ def _data_copying(audit: Audit, distances: Distances, copying_confirmed: bool) -
     measured = Measured(float(np.nanmean(value)), spread, float(np.nanmean(floors)), floor)
     reading = (
         f"The distances to training lie {measured.value:.1f} standard errors from those of held-out images, at {size} "
-        f"images of each; below -3 is copying, or collapse. The interval is the range over halves of the held-out "
-        f"patients.{audit.origin_note}"
+        f"images of each; real patients in their place lie between {floor[0]:.1f} and {floor[1]:.1f}. Copying lowers "
+        f"it, and so does collapse. The interval is the range over halves of the held-out patients.{audit.origin_note}"
     )
     return audit.figure(
         "data_copying",
