@@ -20,6 +20,7 @@ def part():
     [
         partial(planting.noisy, deviation=0.1),
         planting.flipped,
+        planting.turned,
         partial(planting.shifted, pixels=2),
         partial(planting.shifted, pixels=0.1),
         partial(planting.scaled, gain=0.5, offset=0.1),

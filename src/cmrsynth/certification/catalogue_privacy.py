@@ -133,7 +133,7 @@ PRIVACY_PLANTS = (
         "stored images behind training masks",
         "two samples per mask that are one image for training masks, and different for others",
         "privacy",
-        (refuses("clique_rate"),),
+        (refuses("clique_rate"), refuses("mask_memory")),
         (),
         stored_masks,
     ),

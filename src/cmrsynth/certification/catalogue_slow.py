@@ -12,7 +12,7 @@ from cmrsynth.certification.catalogue_privacy import copies
 from cmrsynth.certification.controls import real
 from cmrsynth.certification.entries import SLOW, Control, ImageCase, Plant, Sign, refuses
 from cmrsynth.certification.ground import Ground
-from cmrsynth.certification.planting import blurred, chequered, shuffled_masks
+from cmrsynth.certification.planting import blurred, chequered, shuffled_masks, turned
 
 
 def noise_with_masks(ground: Ground) -> ImageCase:
@@ -38,6 +38,15 @@ SLOW_PLANTS = (
         (Sign("two_sample_auc"),),
         (),
         spoilt(partial(blurred, sigma=0.5)),
+        cost=SLOW,
+    ),
+    Plant(
+        "turned copies",
+        "training images turned by a quarter and smoothed by half a pixel, which no alignment looks through",
+        "privacy",
+        (refuses("copy_detector"),),
+        (),
+        copies(lambda part: blurred(turned(part), 0.5)),
         cost=SLOW,
     ),
     Plant(
@@ -74,6 +83,14 @@ SLOW_CONTROLS = (
         "real patients that are neither trained on nor held out",
         "fidelity",
         ("two_sample_auc",),
+        real,
+        cost=SLOW,
+    ),
+    Control(
+        "other real patients, copy detector",
+        "the same, looked at by the detector",
+        "privacy",
+        ("copy_detector",),
         real,
         cost=SLOW,
     ),

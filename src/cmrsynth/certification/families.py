@@ -143,6 +143,20 @@ def _privacy(ground: Ground, case: ImageCase) -> Observations:
     return observed(privacy_figures(*sets, ground.encoder, distances, ground.settings))
 
 
+def _mask_memory(ground: Ground, case: ImageCase) -> Observations:
+    from cmrsynth.evaluation.mask_memory import mask_memory_figure
+
+    return observed([mask_memory_figure(case.train, case.synthetic, ground.settings)])
+
+
+def _copy_detector(ground: Ground, case: ImageCase) -> Observations:
+    from cmrsynth.evaluation.audit import Audit
+    from cmrsynth.evaluation.copies import copy_detector_figure
+
+    audit = Audit(case.train, case.holdout, case.synthetic, ground.settings)
+    return observed([copy_detector_figure(audit, ground.folder)])
+
+
 def _two_sample(ground: Ground, case: ImageCase) -> Observations:
     from cmrsynth.evaluation.two_sample import two_sample_figure
 
@@ -229,6 +243,8 @@ FAMILIES = (
     Family("values shown", SHOWN, _shown),
     Family("diversity", DIVERSITY, _diversity),
     Family("privacy", (*DISTANCES, *MEMORY, *CLIQUES), _privacy),
+    Family("memory of masks", ("mask_memory",), _mask_memory),
+    Family("copy detector", ("copy_detector",), _copy_detector, SLOW),
     Family("two-sample test", ("two_sample_auc",), _two_sample, SLOW),
     Family("whole evaluation", WHOLE, _evaluation, SLOW),
 )

@@ -30,6 +30,12 @@ def flipped(part: SliceSet) -> SliceSet:
     return with_images(part, part.images[:, :, ::-1], masks=part.masks[:, :, ::-1].copy())
 
 
+def turned(part: SliceSet) -> SliceSet:
+    """Return the set with images and masks turned by a quarter; of images that are not square, by a half."""
+    turns = 1 if part.images.shape[1] == part.images.shape[2] else 2
+    return with_images(part, np.rot90(part.images, turns, (1, 2)), masks=np.rot90(part.masks, turns, (1, 2)).copy())
+
+
 def shifted(part: SliceSet, pixels: float) -> SliceSet:
     """Return the set moved down and right by whole pixels (masks too), or by a fraction (images only)."""
     move = (0, pixels, pixels)
