@@ -60,7 +60,7 @@ def evaluate(
     """
     from cmrsynth.data.loading import load_slices
     from cmrsynth.evaluation.evaluate import evaluate as run
-    from cmrsynth.evaluation.settings import EvaluationSettings, ExtractorSpec
+    from cmrsynth.evaluation.settings import EvaluationSettings, ExtractorSpec, attack_names
     from cmrsynth.hub.load import load_pipeline
 
     settings = EvaluationSettings(
@@ -81,17 +81,6 @@ def evaluate(
         settings=settings,
     )
     _print_summary(evaluation, output)
-
-
-def attack_names(text: str) -> tuple[str, ...]:
-    """Return the attacks of a comma-separated list.
-
-    >>> attack_names("pia, sima")
-    ('pia', 'sima')
-    """
-    from cmrsynth.attacks.panel import ATTACKS
-
-    return tuple(ATTACKS) if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _print_summary(evaluation: Evaluation, output: Path) -> None:

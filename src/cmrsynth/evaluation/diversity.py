@@ -16,13 +16,12 @@ from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import Judgement
 from cmrsynth.metrics.diversity import (
     gaussian_kernel,
-    ms_ssim,
-    ms_ssim_levels,
     patient_pairs,
     per_mask_diversity,
     vendi_score,
 )
 from cmrsynth.metrics.intervals import bootstrap_patients
+from cmrsynth.metrics.paired import ms_ssim, ms_ssim_scales
 from cmrsynth.seeds import derive_seed
 
 PAIRS = 600  # per set; the mean over them is then known to about 0.005
@@ -87,7 +86,7 @@ def _pairwise(fake: Sample, likeness: Estimate, settings: EvaluationSettings, n:
         1 - value, interval and 1 - interval[0], 1 - floor, floor_interval and 1 - floor_interval[1]
     )
     judgement = judge_variety(share, highest)
-    levels = ms_ssim_levels(*fake.rows.shape[1:])
+    levels = ms_ssim_scales(*fake.rows.shape[1:])
     return judged(
         "fidelity",
         "pairwise_ms_ssim",
@@ -212,7 +211,7 @@ def _reading(judgement: Judgement, share: float, told: str) -> str:
 def _per_mask(synthetic: SliceSet, likeness: Estimate, settings: EvaluationSettings, n: dict[str, int]) -> Figure:
     """Return how far samples of one mask lie apart; different real patients are the yardstick, and the upper end."""
     about = ("fidelity", "per_mask_diversity", "Diversity: difference between samples of one mask (1 - MS-SSIM)")
-    made_with = f"MS-SSIM of {ms_ssim_levels(*synthetic.images.shape[1:])} scales; masks with two or more samples"
+    made_with = f"MS-SSIM of {ms_ssim_scales(*synthetic.images.shape[1:])} scales; masks with two or more samples"
     mask_id = mask_ids(synthetic)
     masks, apart = per_mask_diversity(synthetic.images, mask_id, seed=settings.seed)
     if not len(masks):

@@ -62,6 +62,15 @@ class ExtractorSpec:
         return {"name": self.name, "source": self.source[: -len(path)] + portable_path(path)}
 
 
+def attack_names(text: str) -> tuple[str, ...]:
+    """Return the attacks of a comma-separated list.
+
+    >>> attack_names("pia, sima")
+    ('pia', 'sima')
+    """
+    return tuple(ATTACKS) if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """How much work an evaluation does.

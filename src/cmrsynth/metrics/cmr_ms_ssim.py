@@ -9,8 +9,9 @@ import evaluate
 import numpy as np
 
 from .columns import IMAGE_COLUMNS, ImageStream, read_images, stream_features
-from .diversity import ms_ssim, patient_pairs
+from .diversity import patient_pairs
 from .intervals import bootstrap_patients_together
+from .paired import ms_ssim
 from .real_floor import OPTIONS, RESULT, data_hash, describe_sets
 
 _PAIRS = 600

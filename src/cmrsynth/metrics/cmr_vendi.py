@@ -12,6 +12,7 @@ from .columns import FEATURE_COLUMNS, FeatureStream, stream_features
 from .diversity import gaussian_kernel, vendi_score
 from .intervals import bootstrap_patients_together
 from .mmd import median_bandwidth
+from .paired import ms_ssim
 from .real_floor import OPTIONS, RESULT, data_hash, describe_sets
 
 _DESCRIPTION = """

@@ -10,67 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, from the finest scale
-_KERNEL = 11  # pixels, Gaussian of sigma 1.5
+from .paired import ms_ssim
+
 _PAIRS, _SAMPLES = 501, 502  # one stream of random numbers each
-_AT_ONCE = 2**20  # pixels
-
-
-def ms_ssim_levels(height: int, width: int) -> int:
-    """Return how many scales of MS-SSIM fit an image: at least 11 pixels must be left on the coarsest.
-
-    >>> [ms_ssim_levels(side, side) for side in (32, 64, 128, 256)]
-    [2, 3, 4, 5]
-    """
-    fits = [
-        levels
-        for levels in range(1, len(BETAS) + 1)
-        if min(height, width) >= _KERNEL * 2 ** (levels - 1)
-        and min(height, width) // max(1, levels - 1) ** 2 >= _KERNEL  # what torchmetrics asks for
-    ]
-    if not fits:
-        raise ValueError(f"expected images of at least {_KERNEL} pixels, got {height} x {width}: build larger ones")
-    return max(fits)
-
-
-def ms_ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the multi-scale structural similarity of pairs of images.
-
-    With fewer than five scales (sides under 176 pixels) the exponents of the scales that fit are divided by their
-    sum, so that values of different sizes cannot be compared; name the number of scales beside the value.
-
-    Args:
-        x: (N, H, W) float in [0, 1].
-        y: (N, H, W) float in [0, 1].
-
-    Returns:
-        (N,) float64, at most 1 (equal images); negative similarities count as 0.
-
-    Raises:
-        ValueError: shapes differ, or images are smaller than 11 pixels.
-
-    Source: Wang, Simoncelli and Bovik 2003; computed by torchmetrics.
-
-    >>> image = np.random.default_rng(0).random((1, 64, 64))
-    >>> ms_ssim(image, image)
-    array([1.])
-    """
-    import torch
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as similarity
-
-    if np.ndim(x) != 3 or np.shape(x) != np.shape(y):
-        raise ValueError(f"expected two (N, H, W) arrays of one shape, got {np.shape(x)} and {np.shape(y)}")
-    betas = BETAS[: ms_ssim_levels(*np.shape(x)[1:])]
-    weights = tuple(beta / sum(betas) for beta in betas)
-    step = max(1, _AT_ONCE // x[0].size) if len(x) else 1
-    found = []
-    for start in range(0, len(x), step):
-        pair = [
-            torch.from_numpy(np.ascontiguousarray(each[start : start + step], dtype=np.float32))[:, None]
-            for each in (x, y)
-        ]
-        found.append(similarity(*pair, data_range=1.0, betas=weights, normalize="relu", reduction="none").reshape(-1))
-    return torch.cat(found).double().numpy() if found else np.empty(0)
 
 
 def patient_pairs(patient_id: np.ndarray, *, pairs: int, seed: int = 0) -> np.ndarray:
