@@ -14,27 +14,28 @@ PLAIN_GAP = 20.0  # hundredths of a nat per dimension beyond real patients
 COPYING = -3.0  # C_T, in standard errors
 
 
-def judge_excess(measured: Measured, plain: float, *, null: float) -> Judgement:
-    """Judge a contrast of training with held-out patients that is `null` without memory.
+def judge_excess(measured: Measured, plain: float) -> Judgement:
+    """Judge a contrast of training with held-out patients, against what real patients get.
+
+    That is not always the chance level: an encoder fitted to the training images sees them a little differently.
 
     Args:
         measured: the contrast, higher being worse.
-        plain: above it the images are not to be shared.
-        null: what a set without memory has.
+        plain: the excess above which the images are not to be shared.
 
     >>> floor = 0.5, (0.4, 0.6)
-    >>> [judge_excess(Measured(v, (v - 0.1, v + 0.1), *floor), 0.7, null=0.5).verdict for v in (0.55, 0.65, 0.8)]
+    >>> [judge_excess(Measured(v, (v - 0.1, v + 0.1), *floor), 0.2).verdict for v in (0.55, 0.65, 0.8)]
     ['good', 'look closer', 'do not share']
     """
-    top = max(null, measured.floor_interval[1])
+    top, worst = measured.floor_interval[1], measured.floor + plain
     low = measured.interval[0] if measured.interval else measured.value
     rule = (
-        f"good if the interval reaches {null:g} or the value is what real patients reach (up to {top:.2f}); do not "
-        f"share above {plain:g}; look closer otherwise"
+        f"good if the interval reaches the mean of real patients ({measured.floor:.2f}) or the value is what they "
+        f"reach (up to {top:.2f}); do not share above {worst:.2f}; look closer otherwise"
     )
-    if low <= null or measured.value <= top:
+    if low <= measured.floor or measured.value <= top:
         return Judgement(GOOD, rule)
-    return Judgement(DO_NOT_SHARE if measured.value > plain else LOOK, rule)
+    return Judgement(DO_NOT_SHARE if measured.value > worst else LOOK, rule)
 
 
 def judge_gap(measured: Measured) -> Judgement:
