@@ -55,7 +55,7 @@ def certify(
         _print_speed(table)
         typer.echo(f"Written to {paths[0]} and {paths[1]}")
         return
-    rows = _rows(tuple(only or ()), _grounds(slow, data, output), slow=slow)
+    rows = _rows(tuple(only or ()), _grounds(slow, data, output), output, slow=slow)
     paths = write_record(rows, output)
     _print_rows(rows)
     typer.echo(f"Written to {paths[0]} and {paths[1]}")
@@ -82,10 +82,12 @@ def _phantom(output: Path) -> str:
     return str(folder)
 
 
-def _rows(names: tuple[str, ...], grounds: Sequence[Ground], *, slow: bool) -> list[Row]:
+def _rows(names: tuple[str, ...], grounds: Sequence[Ground], output: Path, *, slow: bool) -> list[Row]:
+    """Return all rows, saying each as it comes and keeping what is there in case the run is stopped."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from cmrsynth.certification.catalogue import chosen
+    from cmrsynth.certification.record import write_record
     from cmrsynth.certification.runner import jobs, run
 
     work = jobs(chosen(names, slow=slow), grounds)
@@ -99,7 +101,9 @@ def _rows(names: tuple[str, ...], grounds: Sequence[Ground], *, slow: bool) -> l
         rows = []
         for row in run(work, tell):
             rows.append(row)
+            write_record(rows, output)
             progress.advance(bar)
+            progress.console.print(f"{row.outcome}: {row.name} ({row.ground}, {row.seconds:.0f} s)")
     return rows
 
 
