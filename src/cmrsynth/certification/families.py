@@ -151,10 +151,10 @@ def _mask_memory(ground: Ground, case: ImageCase) -> Observations:
 
 def _copy_detector(ground: Ground, case: ImageCase) -> Observations:
     from cmrsynth.evaluation.audit import Audit
-    from cmrsynth.evaluation.copies import copy_detector_figure
+    from cmrsynth.evaluation.copies import copy_detector_figures
 
     audit = Audit(case.train, case.holdout, case.synthetic, ground.settings)
-    return observed([copy_detector_figure(audit, ground.folder)])
+    return observed(copy_detector_figures(audit, ground.folder))
 
 
 def _two_sample(ground: Ground, case: ImageCase) -> Observations:
@@ -244,7 +244,7 @@ FAMILIES = (
     Family("diversity", DIVERSITY, _diversity),
     Family("privacy", (*DISTANCES, *MEMORY, *CLIQUES), _privacy),
     Family("memory of masks", ("mask_memory",), _mask_memory),
-    Family("copy detector", ("copy_detector",), _copy_detector, SLOW),
+    Family("copy detector", ("copy_detector", "copy_detector_certain"), _copy_detector, SLOW),
     Family("two-sample test", ("two_sample_auc",), _two_sample, SLOW),
     Family("whole evaluation", WHOLE, _evaluation, SLOW),
 )
