@@ -21,7 +21,7 @@ ALLOWED = {
     "metrics": set(),
     "hub": {"models", "pipelines", "evaluation", "report", "data"},
     "generation": {"data", "hub"},
-    "training": {"data", "flow"},
+    "training": {"data", "flow", "models", "pipelines", "hub"},
     "evaluation": {"data", "metrics"},
     "report": {"evaluation", "data"},
     "commands": {"data", "evaluation", "generation", "hub", "report"},

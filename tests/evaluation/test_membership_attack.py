@@ -123,22 +123,16 @@ def test_too_few_held_out_patients_cannot_resolve_the_false_positive_rate(sets):
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    from cmrsynth.models.unet_mask import MaskUNet
-    from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
-
+def pipeline(tiny_flow):
     vocabularies = {"vendor": ["A", "B"], "phase": ["ED", "ES"]}
-    unet = MaskUNet(sample_size=SIDE, block_out_channels=(8, 8), attention_levels=(), vocabularies=vocabularies)
-    return RectifiedFlowPipeline(unet.eval(), FlowMatchEulerDiscreteScheduler(), 0.1)
+    return tiny_flow(sample_size=SIDE, widths=(8, 8), vocabularies=vocabularies)
 
 
 def test_our_pipeline_is_attacked_with_the_attributes_it_knows(sets, pipeline):
     train = sets(1).select(np.arange(10))
     stranger = replace(train, vendor=np.full(10, "a vendor it never saw"))
     with pytest.raises(ValueError, match="unknown vendor"):  # given as it is, it would be refused
-        pipeline.unet.encode_attributes(10, vendor=stranger.vendor.tolist())
+        pipeline.condition_encoder.encode(10, vendor=stranger.vendor.tolist())
     for part in (train, stranger):
         assert np.isfinite(velocity_scores(pipeline, part, draws=1, seed=0)).all()
 

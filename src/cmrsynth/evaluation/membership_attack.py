@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cmrsynth.conditions import known_attributes
+from cmrsynth.conditions import known_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.fidelity import as_fields
@@ -69,7 +69,7 @@ def velocity_scores(model: VelocityModel, part: SliceSet, *, draws: int, seed: i
 
     image = torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1
     mask = one_hot(torch.from_numpy(part.masks))
-    attributes = known_attributes(model, part) if hasattr(model, "unet") else {}
+    attributes = known_conditions(model, part) if hasattr(model, "condition_encoder") else {}
     noises = [
         torch.randn((1, *image.shape[1:]), generator=torch_generator(seed, "membership noise", d)) for d in range(draws)
     ]

@@ -53,7 +53,7 @@ def model_card(
     from huggingface_hub import ModelCard
 
     index = _index(pipeline_folder)
-    network = json.loads((pipeline_folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    network = _network(pipeline_folder, index)
     training = _plain(training)
     if missing := sorted(TRAINING_KEYS - set(training)):
         raise InputError(pipeline_folder / "training.json", f"lacks {missing}", "train with this version of cmrsynth")
@@ -96,6 +96,19 @@ def _index(folder: Path) -> dict[str, Any]:
         known = ", ".join(TEMPLATES)
         raise InputError(path, f"no card template for {index['_class_name']}", f"use a pipeline of class {known}")
     return index
+
+
+def _network(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings a reader needs: size in pixels, mask channels, and the vocabularies of the conditions."""
+    paths = {name: folder / name / "config.json" for name, entry in index.items() if isinstance(entry, list)}
+    found = {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.is_file()}
+    main = found.get("unet") or found.get("generator") or found.get("vae") or {}
+    size = main.get("sample_size", UNKNOWN)
+    if "unet" in found and "vae" in found:
+        size *= 2 ** (len(found["vae"]["block_out_channels"]) - 1)
+    channels = found.get("controlnet", main).get("mask_channels", 0)
+    vocabularies = found.get("condition_encoder", {}).get("vocabularies") or {}
+    return {"sample_size": size, "mask_channels": channels, "vocabularies": vocabularies}
 
 
 def _pipeline_hash(folder: Path) -> str:

@@ -1,0 +1,51 @@
+"""The networks of a denoiser, for flow and diffusion alike: the U-Net of the chosen conditioning, its conditions."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cmrsynth.conditions import scalar_statistics, vocabularies
+from cmrsynth.data.loading import SliceSet
+from cmrsynth.errors import InputError
+from cmrsynth.labels import NUM_LABELS
+from cmrsynth.models import ConditionEncoder, MaskUNet
+from cmrsynth.training.config import DenoiserConfig, TrainingConfig
+
+
+def build_denoiser(config: DenoiserConfig, slices: SliceSet) -> nn.ModuleDict:
+    """Return the untrained {"unet", "condition_encoder"} for the data's size and vocabularies.
+
+    Raises:
+        InputError: the images do not fit the number of levels.
+    """
+    size = image_size(slices, levels=len(config.block_out_channels))
+    unet = MaskUNet(
+        sample_size=size,
+        mask_channels=0 if config.conditioning == "none" else NUM_LABELS,
+        block_out_channels=tuple(config.block_out_channels),
+        layers_per_block=config.layers_per_block,
+        attention_levels=tuple(config.attention_levels),
+    )
+    return nn.ModuleDict(
+        {"unet": unet, "condition_encoder": build_condition_encoder(config, slices, unet.embedding_dim)}
+    )
+
+
+def build_condition_encoder(config: TrainingConfig, slices: SliceSet, embedding_dim: int) -> ConditionEncoder:
+    """Return the untrained encoder of what the data state of the configured attributes and scalars."""
+    return ConditionEncoder(
+        embedding_dim,
+        vocabularies=vocabularies(slices, config.attributes),
+        scalars=scalar_statistics(slices, config.scalars),
+    )
+
+
+def image_size(slices: SliceSet, *, levels: int) -> int:
+    """Return the side of the square images; raises InputError where it does not fit the network's levels."""
+    height, width = slices.images.shape[1:]
+    factor = 2 ** (levels - 1)
+    if height != width or height % factor:
+        raise InputError(
+            slices.name, f"images are {height}x{width}", f"build it with a square --size that is a multiple of {factor}"
+        )
+    return height
