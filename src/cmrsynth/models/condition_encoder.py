@@ -46,7 +46,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             {name: nn.Linear(2 * FREQUENCIES, embedding_dim) for name in sorted(scalars or {})}
         )
         self.text_projection = nn.Linear(text_dim, embedding_dim) if text_dim else None
-        unknowable = [*self.scalar_projections, *(["text"] if text_dim else [])]  # attributes have index 0 for "not given"
+        # attributes need none: their index 0 is "not given"
+        unknowable = [*self.scalar_projections, *(["text"] if text_dim else [])]
         self.not_given = nn.ParameterDict({name: nn.Parameter(torch.zeros(embedding_dim)) for name in unknowable})
         self.bias = nn.Parameter(torch.zeros(embedding_dim))  # so that a model without conditions has weights to save
         for table in self.tables.values():
