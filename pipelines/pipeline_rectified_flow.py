@@ -14,7 +14,6 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 Condition = str | float | Sequence[str | float | None] | None
 
@@ -111,57 +110,20 @@ class RectifiedFlowPipeline(DiffusionPipeline):
                 f"{type(self.scheduler).__name__} integrates noise predictions, and this model predicts the velocity "
                 "of a straight path; use FlowMatchEulerDiscreteScheduler, with solver='heun' for second order"
             )
-        guided = {guidance_scale, mask_guidance_scale} - {1.0, None}
-        if guided and self.config.condition_dropout == 0:
-            raise ValueError(
-                f"guidance_scale is {guided.pop()}, but this model was trained without condition dropout and has no "
-                "unconditional velocity to guide from; use guidance_scale=1"
-            )
+        self.condition_encoder.check_guidance(guidance_scale, mask_guidance_scale, self.config.condition_dropout)
         if self.controlnet is None and (control_scale, tuple(control_range)) != (1.0, (0.0, 1.0)):
             raise ValueError("control_scale and control_range belong to a ControlNet, and this pipeline has none")
         if mask is not None:
-            self.check_mask(mask)
-
-    def check_mask(self, mask: Tensor) -> None:
-        """Raise ValueError unless a mask is one-hot and of a size the networks take."""
-        channels = self.mask_channels
-        factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor
-        if not channels:
-            raise ValueError("this model takes no mask; it makes unconditional images (mask=None, batch_size=...)")
-        if mask.ndim != 4 or mask.shape[1] != channels:
-            raise ValueError(
-                f"mask must be one-hot of shape (B, {channels}, H, W), got {tuple(mask.shape)}; "
-                "make it with cmrsynth.labels.one_hot(labels) from labels of shape (B, H, W)"
-            )
-        if any(side % factor for side in mask.shape[-2:]):
-            raise ValueError(f"mask height and width must be multiples of {factor}, got {tuple(mask.shape[-2:])}")
-        if not ((mask == 0) | (mask == 1)).all() or (mask.sum(1) > 1).any():
-            raise ValueError(
-                "mask must be one-hot: each value 0 or 1, and at most one channel of each pixel 1 (background is "
-                "channel 0; where some classes are withheld, so is background)"
-            )
-
-    def encode_prompt(self, prompt: str | Sequence[str]) -> Tensor:
-        """Return the (B, T) embedding of prompts, the text model's pooled output.
-
-        Raises:
-            ValueError: the pipeline has no text encoder.
-        """
-        if self.text_encoder is None or self.tokenizer is None:
-            raise ValueError("this model was trained without prompts; describe the image by its attributes")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")
-        with torch.no_grad():
-            output = self.text_encoder(**tokens.to(self.text_encoder.device))
-        return output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
+            factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor
+            self.condition_encoder.check_mask(mask, self.mask_channels, factor)
 
     def encode_conditions(
         self, batch_size: int, prompt: str | Sequence[str] | None = None, **values: Condition
     ) -> Tensor:
         """Return the (B, D) embedding of attributes, scalars and prompts; what is not given is left open."""
-        text = None if prompt is None else self.encode_prompt(prompt)
-        rows = self.condition_encoder.encode(batch_size, text=text, **values)
-        return self.condition_encoder(rows.to(self.unet.device))
+        encoder = self.condition_encoder
+        text = None if prompt is None else encoder.encode_prompt(prompt, self.text_encoder, self.tokenizer)
+        return encoder(encoder.encode(batch_size, text=text, **values).to(self.unet.device))
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Return images (B, 1, H, W) in [-1, 1] where the flow lives: as they are, or the latent's mean."""
@@ -177,35 +139,10 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         latent = sample / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
         return self.vae.decode(latent).sample
 
-    def predictor(
-        self, mask: Tensor | None, condition: Tensor, control_scale: float = 1.0
-    ) -> Callable[[Tensor, Tensor, bool, bool], Tensor]:
-        """Return f(point, timestep, with mask?, with conditions?); what depends on the mask alone is done here, once.
-
-        Args:
-            mask: (B, K, H, W) one-hot in pixels, or None.
-            condition: (B, D) of `encode_conditions`.
-            control_scale: of the ControlNet's residuals.
-        """
-        network = self.unet if self.controlnet is None else self.controlnet
-        nothing = self.encode_conditions(len(condition)).to(condition.dtype)
-        shown = {}
-        if mask is not None:
-            mask = F.avg_pool2d(mask.to(self.unet.device, self.unet.dtype), self.latent_factor)
-            shown = {True: network.prepare_mask(mask), False: network.prepare_mask(torch.zeros_like(mask))}
-
-        def predict(point: Tensor, timestep: Tensor, with_mask: bool = True, with_conditions: bool = True) -> Tensor:
-            embedding = condition if with_conditions else nothing
-            if self.controlnet is None:
-                prepared = shown.get(with_mask)
-                return self.unet(point, timestep, condition=embedding, prepared=prepared).sample
-            residuals = None
-            if with_mask and mask is not None and control_scale:
-                residuals = self.controlnet(point, timestep, condition=embedding, prepared=shown[True])
-                residuals = [control_scale * residual for residual in residuals]
-            return self.unet(point, timestep, condition=embedding, residuals=residuals).sample
-
-        return predict
+    def predictor(self, mask: Tensor | None, condition: Tensor, control_scale: float = 1.0) -> Callable[..., Tensor]:
+        """Return f(point, timestep, with mask?, with conditions?), as `ConditionEncoder.predictor` makes it."""
+        control = {"controlnet": self.controlnet, "control_scale": control_scale, "latent_factor": self.latent_factor}
+        return self.condition_encoder.predictor(self.unet, mask, condition, **control)
 
     def velocity(self, sample: Tensor, t: Tensor, mask: Tensor | None = None, **conditions: Condition) -> Tensor:
         """Return the predicted velocity (noise - image) of the conditional model, for audits.
@@ -273,7 +210,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
             raise ValueError(f"{len(generator)} generators for {batch_size} images; give one, or one per image")
         device, dtype = self._execution_device, self.unet.dtype
         predict = self.predictor(mask, self.encode_conditions(batch_size, prompt, **conditions), control_scale)
-        mask_scale = guidance_scale if mask_guidance_scale is None else mask_guidance_scale
+        scales = {"scale": guidance_scale, "mask_scale": mask_guidance_scale}
         # an explicit grid: the scheduler's own spends its last network call on a step of .001
         steps = num_inference_steps
         self.scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=device)
@@ -281,7 +218,8 @@ class RectifiedFlowPipeline(DiffusionPipeline):
 
         def velocity(point: Tensor, step: int) -> Tensor:
             acts = control_range[0] <= step / steps <= control_range[1]
-            return guided(predict, point, 1000 * sigmas[step].to(device), guidance_scale, mask_scale, acts)
+            timestep = 1000 * sigmas[step].to(device)
+            return self.condition_encoder.guided(predict, point, timestep, **scales, with_mask=acts)
 
         size = (self.sample_size,) * 2 if mask is None else tuple(mask.shape[-2:])
         shape = (batch_size, self.unet.config.in_channels, *(side // self.latent_factor for side in size))
@@ -299,22 +237,3 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         if output_type == "pil":
             images = self.image_processor.numpy_to_pil(images)
         return RectifiedFlowOutput(images=images) if return_dict else (images,)
-
-
-def guided(
-    predict: Callable[..., Tensor], point: Tensor, timestep: Tensor, scale: float, mask_scale: float, with_mask: bool
-) -> Tensor:
-    """Return nothing + scale (conditions - nothing) + mask_scale (mask and conditions - conditions).
-
-    Equal scales, or a scale of 1, spare one of the three network calls.
-    """
-    full = predict(point, timestep, with_mask, True)
-    if scale == mask_scale == 1.0:
-        return full
-    if scale == mask_scale:
-        return torch.lerp(predict(point, timestep, False, False), full, scale)
-    without_mask = predict(point, timestep, False, True)
-    guided_mask = mask_scale * (full - without_mask)
-    if scale == 1.0:
-        return without_mask + guided_mask
-    return torch.lerp(predict(point, timestep, False, False), without_mask, scale) + guided_mask
