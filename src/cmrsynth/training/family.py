@@ -75,6 +75,10 @@ class Family(ABC):
         """Return losses of the averaged weights on other patients, for the log."""
         return {}
 
+    def record(self, averaged: nn.Module, data: TrainingSlices | None) -> dict[str, Any]:
+        """Return further facts for `training.json`, measured on other patients where there is such a split."""
+        return {}
+
     def after_step(self) -> None:  # noqa: B027 (most families adapt nothing)
         """Adapt whatever is neither a weight nor an optimiser's state, such as the strength of an augmentation."""
 

@@ -124,6 +124,7 @@ def finish(run: Run) -> None:
         "minutes": run.seconds / 60,
         "parameters": parameter_count(run.family.averaged),
         "precision": accelerator.mixed_precision,
+        **run.family.record(run.averaged_networks(), run.validation),
         **provenance(),
     }
     folder = export_pipeline(
