@@ -12,15 +12,25 @@ from cmrsynth.models import ConditionEncoder, MaskUNet
 from cmrsynth.training.config import DenoiserConfig, TrainingConfig
 
 
-def build_denoiser(config: DenoiserConfig, slices: SliceSet) -> nn.ModuleDict:
+def build_denoiser(
+    config: DenoiserConfig, slices: SliceSet, *, in_channels: int = 1, latent_factor: int = 1
+) -> nn.ModuleDict:
     """Return the untrained {"unet", "condition_encoder"} for the data's size and vocabularies.
+
+    Args:
+        config: the run's configuration.
+        slices: the training split.
+        in_channels: of the image, or of the latent.
+        latent_factor: pixels per position of the latent, along each side.
 
     Raises:
         InputError: the images do not fit the number of levels.
     """
-    size = image_size(slices, levels=len(config.block_out_channels))
+    latent_levels = latent_factor.bit_length() - 1
+    size = image_size(slices, levels=len(config.block_out_channels) + latent_levels) // latent_factor
     unet = MaskUNet(
         sample_size=size,
+        in_channels=in_channels,
         mask_channels=0 if config.conditioning == "none" else NUM_LABELS,
         block_out_channels=tuple(config.block_out_channels),
         layers_per_block=config.layers_per_block,
