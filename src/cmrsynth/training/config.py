@@ -14,7 +14,8 @@ from cmrsynth.errors import InputError
 from cmrsynth.schema import ATTRIBUTES, SCALARS
 
 Config = TypeVar("Config")
-CONDITIONING = ("concat", "none")
+CONDITIONING = ("concat", "spade", "none")
+BACKBONES = ("unet", "dit")
 
 
 def option(default: Any, text: str) -> Any:
@@ -90,7 +91,13 @@ class TrainingConfig:
         for name in set(shares) - {"weight_decay"}:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give a share between 0 and 1")
-        counts = ("batch_size", "gradient_accumulation_steps", "checkpoints_kept", "layers_per_block")
+        counts = (
+            "batch_size",
+            "gradient_accumulation_steps",
+            "checkpoints_kept",
+            "layers_per_block",
+            "transformer_layers",
+        )
         for name in (*counts, "checkpoint_steps", "log_steps", "validation_steps", "sample_inference_steps"):
             if getattr(self, name, 1) < 1:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give at least 1")
@@ -108,18 +115,37 @@ class TrainingConfig:
 class DenoiserConfig(TrainingConfig):
     """What runs that train a denoiser (flow or diffusion) have in common."""
 
-    conditioning: str = option("concat", "how the mask enters: concat, or none for an unconditional model")
-    block_out_channels: list[int] = option([24, 48, 96, 192], "width of each level, from full resolution down")
-    layers_per_block: int = option(1, "residual blocks per level below full resolution")
-    attention_levels: list[int] = option([3], "levels with self-attention (0 is full resolution)")
+    conditioning: str = option(
+        "concat", "how the mask enters: concat, spade (modulates the decoder), or none for an unconditional model"
+    )
+    backbone: str = option("unet", "unet, or dit: transformer blocks on patches, with concat or none")
+    block_out_channels: list[int] = option(
+        [24, 48, 96, 192],
+        "width of each level, from full resolution down; dit: the last is the transformer's, n levels make patches "
+        "of 2^(n-1) pixels, and 32 64 192 suits 64x64 images",
+    )
+    layers_per_block: int = option(1, "unet: residual blocks per level below full resolution")
+    attention_levels: list[int] = option([3], "unet: levels with self-attention (0 is full resolution)")
+    transformer_layers: int = option(6, "dit: number of transformer blocks")
     sample_inference_steps: int = option(10, "sampling steps of the sample grids")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.conditioning not in CONDITIONING:
-            raise InputError(
-                "training configuration", f"conditioning {self.conditioning!r}", f"use one of {CONDITIONING}"
-            )
+        where, widths = "training configuration", self.block_out_channels
+        for name, known in (("conditioning", CONDITIONING), ("backbone", BACKBONES)):
+            if getattr(self, name) not in known:
+                raise InputError(where, f"{name} {getattr(self, name)!r}", f"use one of {known}")
+        if self.backbone == "dit":
+            if self.conditioning == "spade":
+                raise InputError(
+                    where,
+                    "conditioning 'spade' modulates the decoder of a U-Net, and a transformer has no decoder",
+                    "use --backbone unet, or --conditioning concat",
+                )
+            if len(widths) < 2 or widths[-1] % 4:
+                raise InputError(
+                    where, f"block_out_channels {widths}", "for dit, give two or more, the last a multiple of 4"
+                )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The networks of a denoiser, for flow and diffusion alike: the U-Net of the chosen conditioning, its conditions."""
+"""The networks of a denoiser, for flow and diffusion alike: the network of the chosen conditioning, its conditions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cmrsynth.conditions import scalar_statistics, vocabularies
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.labels import NUM_LABELS
-from cmrsynth.models import ConditionEncoder, MaskUNet
+from cmrsynth.models import ConditionEncoder, MaskDiT, MaskUNet, SpadeUNet
 from cmrsynth.training.config import DenoiserConfig, TrainingConfig
 
 
@@ -18,7 +18,7 @@ def build_denoiser(
     """Return the untrained {"unet", "condition_encoder"} for the data's size and vocabularies.
 
     Args:
-        config: the run's configuration.
+        config: its conditioning and backbone choose the network.
         slices: the training split.
         in_channels: of the image, or of the latent.
         latent_factor: pixels per position of the latent, along each side.
@@ -28,17 +28,24 @@ def build_denoiser(
     """
     latent_levels = latent_factor.bit_length() - 1
     size = image_size(slices, levels=len(config.block_out_channels) + latent_levels) // latent_factor
-    unet = MaskUNet(
-        sample_size=size,
-        in_channels=in_channels,
-        mask_channels=0 if config.conditioning == "none" else NUM_LABELS,
-        block_out_channels=tuple(config.block_out_channels),
-        layers_per_block=config.layers_per_block,
-        attention_levels=tuple(config.attention_levels),
-    )
+    unet = build_network(config, size=size, in_channels=in_channels)
     return nn.ModuleDict(
         {"unet": unet, "condition_encoder": build_condition_encoder(config, slices, unet.embedding_dim)}
     )
+
+
+def build_network(config: DenoiserConfig, *, size: int, in_channels: int = 1) -> MaskUNet | SpadeUNet | MaskDiT:
+    """Return the untrained network that the configuration's conditioning and backbone name."""
+    shape = {
+        "sample_size": size,
+        "in_channels": in_channels,
+        "mask_channels": 0 if config.conditioning == "none" else NUM_LABELS,
+        "block_out_channels": tuple(config.block_out_channels),
+    }
+    if config.backbone == "dit":
+        return MaskDiT(**shape, num_layers=config.transformer_layers)
+    network = SpadeUNet if config.conditioning == "spade" else MaskUNet
+    return network(**shape, layers_per_block=config.layers_per_block, attention_levels=tuple(config.attention_levels))
 
 
 def build_condition_encoder(config: TrainingConfig, slices: SliceSet, embedding_dim: int) -> ConditionEncoder:
