@@ -5,8 +5,10 @@ installed classes and runs no code from the folder or the Hub.
 """
 
 from cmrsynth.hub.load import local_loading
+from cmrsynth.pipelines.pipeline_mask_diffusion import MaskDiffusionPipeline
 from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
 
-__all__ = ["RectifiedFlowPipeline"]
+__all__ = ["MaskDiffusionPipeline", "RectifiedFlowPipeline"]
 
 RectifiedFlowPipeline = local_loading(RectifiedFlowPipeline)
+MaskDiffusionPipeline = local_loading(MaskDiffusionPipeline)

@@ -16,7 +16,13 @@ from cmrsynth.errors import InputError
 from cmrsynth.models import MODELS
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
-STOCK_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)  # of diffusers; they hold no weights
+STOCK_SCHEDULERS = (  # of diffusers; they hold no weights
+    "FlowMatchEulerDiscreteScheduler",
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+)
 STOCK_NETWORKS = {  # of other libraries, by the library named in the index
     "AutoencoderKL": "diffusers",
     "CLIPTextModel": "transformers",
