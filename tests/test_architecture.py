@@ -17,11 +17,12 @@ SOURCE = ROOT / "src" / "cmrsynth"
 ALLOWED = {
     "data": set(),
     "flow": set(),
+    "gan": set(),
     "models": set(),
     "metrics": set(),
     "hub": {"models", "pipelines", "evaluation", "report", "data"},
     "generation": {"data", "hub"},
-    "training": {"data", "flow", "models", "pipelines", "hub"},
+    "training": {"data", "flow", "gan", "models", "pipelines", "hub"},
     "evaluation": {"data", "metrics"},
     "report": {"evaluation", "data"},
     "commands": {"data", "evaluation", "generation", "hub", "report"},

@@ -20,7 +20,14 @@ from cmrsynth.report.numbers import floor_text, interval_text, plain_text, value
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-TEMPLATES = {"RectifiedFlowPipeline": "rectified_flow.md", "MaskDiffusionPipeline": "rectified_flow.md"}
+TEMPLATES = {
+    "RectifiedFlowPipeline": "rectified_flow.md",
+    "MaskDiffusionPipeline": "rectified_flow.md",
+    "SpadeGanPipeline": "rectified_flow.md",
+    "GanPipeline": "rectified_flow.md",
+    "VaePipeline": "rectified_flow.md",
+    "AutoencoderPipeline": "autoencoder.md",
+}
 TRAINING_KEYS = {"config", "data", "steps", "images_seen", "minutes", "parameters", "versions", "hardware", "command"}
 VERDICT_KEY = "cmrsynth_verdict"  # front matter; `cmrsynth.hub.publish` obeys it
 TAGS = ("medical", "cardiac-mri", "synthetic-data", "rectified-flow", "cmrsynth")
