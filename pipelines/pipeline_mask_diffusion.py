@@ -146,8 +146,8 @@ class MaskDiffusionPipeline(DiffusionPipeline):
             raise ValueError(f"the noise levels of {name} ({schedule!r}) are not those of the training; {FITTING}")
         if expected == "epsilon" and scheduler.alphas_cumprod[-1] < 1e-5 and not _starts_safely(scheduler):
             raise ValueError(
-                f"this schedule ends in pure noise, and {name} divides by what is left of the image there; use DDIM, "
-                "DPM-Solver with lambda_min_clipped=-5.1, or timestep_spacing='leading'"
+                f"this schedule ends in pure noise, and {name} divides by what is left of the image there; use DDIM "
+                "with clip_sample, DPM-Solver with lambda_min_clipped=-5.1, or timestep_spacing='leading'"
             )
 
     def encode_conditions(
@@ -220,7 +220,7 @@ class MaskDiffusionPipeline(DiffusionPipeline):
             mask: (B, K, H, W) one-hot label masks; None samples `batch_size` slices without one.
             prompt: text, or one per image, for a model trained with prompts.
             batch_size: number of slices where there is no mask.
-            num_inference_steps: from noise to image.
+            num_inference_steps: steps from noise to image.
             solver: "ddpm", "ddim", "dpm" or "unipc" in the place of the pipeline's scheduler (DDIM after training).
             eta: of DDIM: 0 adds no noise on the way, 1 as much as DDPM.
             guidance_scale: 1 follows the conditions as learned; larger values exaggerate them.

@@ -1,6 +1,6 @@
 """Train a diffusion model on a built data set, conditioned on masks and attributes or unconditional.
 
-    accelerate launch training/train_diffusion.py --config training/configs/diffusion_64.yaml
+    accelerate launch training/train_diffusion.py --config training/configs/sunnybrook_64_diffusion.yaml
     accelerate launch training/train_diffusion.py --data data/acdc --output runs/ddpm --max-train-minutes 30
 
 Settings, resuming and several processes are as in `train_rectified_flow.py`; the finished pipeline is

@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from cmrsynth.data.loading import load_slices
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.encoder import cardiac_encoder
 from cmrsynth.evaluation.segmenter import train_segmenter
+from cmrsynth.hub.export import export_pipeline
 from cmrsynth.hub.load import load_pipeline
 from cmrsynth.labels import one_hot
 from cmrsynth.metrics.frechet import frechet_distance
 from cmrsynth.metrics.overlap import dice
+from cmrsynth.pipelines import AutoencoderPipeline
 from cmrsynth.training.batches import Withholding, draw_batch
 from cmrsynth.training.diffusion import Diffusion, DiffusionObjective, min_snr_weight, noise_schedule, uniform_timestep
 from cmrsynth.training.diffusion_config import PREDICTIONS, DiffusionConfig
@@ -179,6 +182,7 @@ def test_a_schedule_with_zero_terminal_snr_ends_in_pure_noise_and_samples(config
         ({"snr_gamma": -1.0}, "snr_gamma is -1"),
         ({"zero_terminal_snr": True, "prediction_type": "epsilon", "snr_gamma": 0.0}, "pure noise says nothing"),
         ({"zero_terminal_snr": True}, "would weigh nothing"),
+        ({"vae": "runs/autoencoder/pipeline", "prediction_type": "epsilon"}, "latents have no range"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_reason(config, settings, message) -> None:
@@ -195,6 +199,39 @@ def test_every_denoiser_serves(config, settings) -> None:
     pipe.set_progress_bar_config(disable=True)
     assert pipe(batch.mask, num_inference_steps=2, mask_guidance_scale=1.5).images.shape == (3, 1, 16, 16)
     assert pipe.predict_noise(batch.noise, torch.tensor([0, 500, 999]), batch.mask).isfinite().all()
+
+
+@pytest.fixture
+def autoencoder(toy_folder: Path, tmp_path: Path) -> str:
+    with seeded_weights(0):
+        vae = AutoencoderKL(
+            in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+            sample_size=16, scaling_factor=1.5, shift_factor=0.1,
+        )  # fmt: skip
+    return str(export_pipeline(AutoencoderPipeline(vae, pixel_spacing_mm=2.0), tmp_path / "autoencoder"))
+
+
+def test_latents_diffuse_as_images_do_and_resume_with_the_same_autoencoder_only(config, autoencoder, tmp_path) -> None:
+    config = replace(config, vae=autoencoder)
+    straight, first = Run(config, Diffusion), Run(replace(config, output=str(tmp_path / "broken")), Diffusion)
+    for run in (straight, first):
+        run.train_step()
+    first.save()
+    second = Run(first.config, Diffusion)
+    second.resume()
+    for run in (straight, second):
+        run.train_step()
+    expected, found = straight.family.averaged.state_dict(), second.family.averaged.state_dict()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    with pytest.raises(InputError, match="another autoencoder"):
+        second.family.load_state({"autoencoder": 1.0})
+    pipe = load_pipeline(export_pipeline(straight.pipeline(), tmp_path / "pipeline"))
+    pipe.set_progress_bar_config(disable=True)
+    assert (pipe.sample_size, pipe.unet.config.in_channels, pipe.scheduler.config.clip_sample) == (16, 4, False)
+    mask = one_hot(torch.from_numpy(straight.train_slices.masks[:2]))
+    for solver in (None, "dpm"):
+        assert pipe(mask, solver=solver, num_inference_steps=2).images.shape == (2, 1, 16, 16)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Diffusion as a family: one denoiser that predicts noise, image or v at discrete levels of noise."""
+"""Diffusion as a family, of images or latents: one denoiser that predicts noise, image or v at levels of noise."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from cmrsynth.data.loading import SliceSet
+from cmrsynth.errors import InputError
 from cmrsynth.pipelines import MaskDiffusionPipeline
 from cmrsynth.training.batches import Batch, TrainingSlices
 from cmrsynth.training.denoiser import build_denoiser
 from cmrsynth.training.diffusion_config import DiffusionConfig
 from cmrsynth.training.family import Family, Phase
+from cmrsynth.training.latent import LatentObjective, LatentSpace
 from cmrsynth.training.rectified_flow import held_out_loss
 
 
@@ -19,12 +21,13 @@ def noise_schedule(config: DiffusionConfig) -> DDPMScheduler:
     """Return the noise levels of a training, which its samplers take over by `from_config`.
 
     Sampling starts at the last timestep ("trailing"), which the usual spacing never visits (Lin et al. 2023,
-    arXiv:2305.08891).
+    arXiv:2305.08891). Predicted images are clipped to their range; latents have none.
     """
     return DDPMScheduler(
         beta_schedule=config.beta_schedule,
         prediction_type=config.prediction_type,
         rescale_betas_zero_snr=config.zero_terminal_snr,
+        clip_sample=not config.vae,
         timestep_spacing="trailing",
     )
 
@@ -86,19 +89,25 @@ class DiffusionObjective(nn.Module):
 
 
 class Diffusion(Family):
-    """A denoiser that learns to tell image from noise at every level of noise."""
+    """A denoiser that learns to tell image, or latent, from noise at every level of noise.
+
+    Source of diffusion in latents: Rombach et al. 2022, arXiv:2112.10752.
+    """
 
     config: DiffusionConfig
 
     def __init__(self, config: DiffusionConfig, slices: SliceSet) -> None:
         super().__init__(config, slices)
-        self.averaged = build_denoiser(config, slices)
+        self.space = LatentSpace(config.vae, slices) if config.vae else None
+        shape = {"in_channels": self.space.channels, "latent_factor": self.space.factor} if self.space else {}
+        self.averaged = build_denoiser(config, slices, **shape)
         self.encoder = self.averaged["condition_encoder"]
         self.phases = (Phase("denoiser", self.objective(self.averaged)),)
 
-    def objective(self, denoiser: nn.ModuleDict) -> DiffusionObjective:
+    def objective(self, denoiser: nn.ModuleDict) -> nn.Module:
         """Return the objective of these networks."""
-        return DiffusionObjective(denoiser, noise_schedule(self.config), snr_gamma=self.config.snr_gamma)
+        objective = DiffusionObjective(denoiser, noise_schedule(self.config), snr_gamma=self.config.snr_gamma)
+        return LatentObjective(objective, self.space) if self.space else objective
 
     def pipeline(self, averaged: nn.Module) -> MaskDiffusionPipeline:
         """Return the diffusion's pipeline, which samples by DDIM unless told otherwise."""
@@ -106,6 +115,7 @@ class Diffusion(Family):
         return MaskDiffusionPipeline(
             **averaged,
             scheduler=DDIMScheduler.from_config(levels),
+            vae=self.space.vae if self.space else None,
             condition_dropout=self.config.condition_dropout,
             pixel_spacing_mm=self.spacing,
         )
@@ -117,3 +127,14 @@ class Diffusion(Family):
     def held_out(self, averaged: nn.Module, data: TrainingSlices) -> dict[str, float]:
         """Return the (weighted) loss on other patients."""
         return {self.config.prediction_type: held_out_loss(self.objective(averaged), data)}
+
+    def state(self) -> dict[str, float]:
+        """Return which autoencoder this is, if there is one: it lies outside the run folder."""
+        return {"autoencoder": self.space.fingerprint} if self.space else {}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Raise InputError unless the autoencoder is the one the run began with."""
+        if state != self.state():
+            raise InputError(
+                self.config.vae, "another autoencoder than this run began with", "start again with another --output"
+            )

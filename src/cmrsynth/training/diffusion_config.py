@@ -19,6 +19,7 @@ class DiffusionConfig(DenoiserConfig):
     beta_schedule: str = option("squaredcos_cap_v2", "noise schedule: squaredcos_cap_v2 (cosine) or linear")
     zero_terminal_snr: bool = option(False, "let the schedule end in pure noise (v_prediction only)")
     snr_gamma: float = option(5.0, "min-SNR weighting of the timesteps with this gamma; 0: all weigh the same")
+    vae: str = option("", "pipeline of a trained autoencoder, to diffuse its latents; empty: pixels")
     sample_inference_steps: int = option(50, "sampling steps of the sample grids")
 
     def __post_init__(self) -> None:
@@ -34,6 +35,12 @@ class DiffusionConfig(DenoiserConfig):
                 where,
                 f"zero_terminal_snr with {self.prediction_type}: pure noise says nothing of the image by its noise",
                 "use prediction_type: v_prediction",
+            )
+        if self.vae and (self.prediction_type, self.beta_schedule) == ("epsilon", "squaredcos_cap_v2"):
+            raise InputError(
+                where,
+                "epsilon with the cosine schedule divides by nothing at its end, and latents have no range to clip to",
+                "use prediction_type: v_prediction, or beta_schedule: linear",
             )
         if self.zero_terminal_snr and self.snr_gamma:
             raise InputError(
