@@ -14,7 +14,7 @@ class AutoencoderConfig(TrainingConfig):
     """Everything that decides the training of an autoencoder; it takes neither masks nor attributes."""
 
     sample_steps: int = option(0, "must be 0: an autoencoder makes no samples, see `validation_steps`")
-    block_out_channels: list[int] = option([32, 64, 96], "width of each level; each after the first halves the sides")
+    block_out_channels: list[int] = option([24, 48, 96], "width of each level; each after the first halves the sides")
     layers_per_block: int = option(1, "residual blocks per level")
     latent_channels: int = option(4, "numbers per position of the latent")
     kl_weight: float = option(1e-4, "weight of the divergence per latent number, beside the L1 error per pixel")
