@@ -18,6 +18,7 @@ from cmrsynth.training.family import seeded_weights
 from cmrsynth.training.gan import Gan, build_gan
 from cmrsynth.training.gan_config import ARCHITECTURES, GanConfig
 from cmrsynth.training.run import Run
+from cmrsynth.training.sample_grid import write_sample_grid
 
 TINY = Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny_gan.yaml"
 
@@ -114,6 +115,8 @@ def test_the_exported_pipeline_holds_the_averaged_generator_and_no_discriminator
     ]
     assert torch.equal(*images)
     assert pipeline.config.condition_dropout == 0.1
+    picture = write_sample_grid(pipeline, slices, tmp_path / "grid.png", seed=0, **run.family.sampling())
+    assert picture.shape == (48, 32, 3)
 
 
 def test_eight_slices_are_learned_with_their_masks(toy_folder: Path, tmp_path: Path) -> None:
