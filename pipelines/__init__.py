@@ -5,8 +5,25 @@ installed classes and runs no code from the folder or the Hub.
 """
 
 from cmrsynth.hub.load import local_loading
+from cmrsynth.pipelines.pipeline_autoencoder import AutoencoderPipeline
+from cmrsynth.pipelines.pipeline_gan import GanPipeline
+from cmrsynth.pipelines.pipeline_mask_diffusion import MaskDiffusionPipeline
 from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
+from cmrsynth.pipelines.pipeline_spade_gan import SpadeGanPipeline
+from cmrsynth.pipelines.pipeline_vae import VaePipeline
 
-__all__ = ["RectifiedFlowPipeline"]
+__all__ = [
+    "AutoencoderPipeline",
+    "GanPipeline",
+    "MaskDiffusionPipeline",
+    "RectifiedFlowPipeline",
+    "SpadeGanPipeline",
+    "VaePipeline",
+]
 
 RectifiedFlowPipeline = local_loading(RectifiedFlowPipeline)
+MaskDiffusionPipeline = local_loading(MaskDiffusionPipeline)
+VaePipeline = local_loading(VaePipeline)
+GanPipeline = local_loading(GanPipeline)
+SpadeGanPipeline = local_loading(SpadeGanPipeline)
+AutoencoderPipeline = local_loading(AutoencoderPipeline)

@@ -1,9 +1,9 @@
-"""Sample labelled cardiac slices with a mask-conditioned rectified flow.
+"""Sample labelled cardiac slices with a rectified flow, in pixels or in the latent space of an autoencoder.
 
 The file travels with the weights to the Hub, so it imports only torch, numpy and diffusers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL.Image import Image
 from torch import Tensor
 
-Attribute = str | Sequence[str | None] | None
+Condition = str | float | Sequence[str | float | None] | None
 
 
 @dataclass
@@ -29,141 +29,209 @@ class RectifiedFlowPipeline(DiffusionPipeline):
     """Turn label masks into cardiac MR slices by integrating a learned straight flow from noise to image.
 
     Args:
-        unet: predicts the velocity; see `MaskUNet`.
+        unet: predicts the velocity given time, mask and condition embedding; see `MaskUNet` and `SpadeUNet`.
+        condition_encoder: embeds attributes, scalars and prompt; see `ConditionEncoder`.
         scheduler: owns the noise levels and the Euler step.
-        condition_dropout: share of training examples whose mask and attributes were all withheld; guidance needs it.
+        controlnet: gives the mask to a `unet` that takes none; see `MaskControlNet`.
+        vae: an `AutoencoderKL`; the flow then runs in its latent space.
+        text_encoder: a CLIP-type text model of transformers, for prompts.
+        tokenizer: of the text encoder.
+        condition_dropout: share of training examples whose conditions were all withheld; guidance needs it.
         pixel_spacing_mm: in-plane spacing of the training images (0 = not stated).
 
-    Source: Liu et al. 2022, arXiv:2209.03003; guidance: Ho and Salimans 2022, arXiv:2207.12598.
+    Source: Liu et al. 2022, arXiv:2209.03003; guidance: Ho and Salimans 2022, arXiv:2207.12598, with one scale per
+    condition after Brooks et al. 2022, arXiv:2211.09800.
     """
 
-    model_cpu_offload_seq = "unet"
+    model_cpu_offload_seq = "text_encoder->condition_encoder->controlnet->unet->vae"
+    _optional_components = ["controlnet", "vae", "text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers reads it)
 
     def __init__(
         self,
         unet: torch.nn.Module,
+        condition_encoder: torch.nn.Module,
         scheduler: FlowMatchEulerDiscreteScheduler,
+        controlnet: torch.nn.Module | None = None,
+        vae: torch.nn.Module | None = None,
+        text_encoder: torch.nn.Module | None = None,
+        tokenizer: object | None = None,
         condition_dropout: float = 0.0,
         pixel_spacing_mm: float = 0.0,
     ) -> None:
         super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_modules(
+            unet=unet,
+            condition_encoder=condition_encoder,
+            scheduler=scheduler,
+            controlnet=controlnet,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+        )
         self.register_to_config(condition_dropout=condition_dropout, pixel_spacing_mm=pixel_spacing_mm)
         self.image_processor = VaeImageProcessor(vae_scale_factor=1, do_convert_grayscale=True)
 
+    @property
+    def latent_factor(self) -> int:
+        """How many pixels one position of the flow's space stands for, along each side."""
+        return 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def sample_size(self) -> int:
+        """Height and width of the images seen in training, in pixels."""
+        return self.unet.config.sample_size * self.latent_factor
+
+    @property
+    def mask_channels(self) -> int:
+        """Label classes a mask must have, background included; 0 if the model takes no mask."""
+        return (self.unet if self.controlnet is None else self.controlnet).config.mask_channels
+
     def check_inputs(
-        self, mask: Tensor | None, num_inference_steps: int, guidance_scale: float, solver: str, output_type: str
+        self,
+        mask: Tensor | None = None,
+        *,
+        num_inference_steps: int = 10,
+        solver: str = "heun",
+        guidance_scale: float = 1.0,
+        mask_guidance_scale: float | None = None,
+        control_scale: float = 1.0,
+        control_range: tuple[float, float] = (0.0, 1.0),
+        output_type: str = "pt",
     ) -> None:
         """Raise ValueError, saying what was expected and how to mend it, for arguments that cannot work."""
-        channels, levels = self.unet.config.mask_channels, len(self.unet.config.block_out_channels)
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps must be at least 1, got {num_inference_steps}")
         if solver not in ("euler", "heun"):
             raise ValueError(f"solver must be 'euler' or 'heun', got {solver!r}")
         if output_type not in ("pt", "np", "pil"):
             raise ValueError(f"output_type must be 'pt', 'np' or 'pil', got {output_type!r}")
-        if guidance_scale != 1.0 and self.config.condition_dropout == 0:
+        if type(self.scheduler).__name__ != "FlowMatchEulerDiscreteScheduler":
             raise ValueError(
-                f"guidance_scale is {guidance_scale}, but this model was trained without condition dropout and has "
-                "no unconditional velocity to guide from; use guidance_scale=1"
+                f"{type(self.scheduler).__name__} integrates noise predictions, and this model predicts the velocity "
+                "of a straight path; use FlowMatchEulerDiscreteScheduler, with solver='heun' for second order"
             )
-        if mask is None:
-            return
-        if mask.ndim != 4 or mask.shape[1] != channels:
-            raise ValueError(
-                f"mask must be one-hot of shape (B, {channels}, H, W), got {tuple(mask.shape)}; "
-                "make it with cmrsynth.labels.one_hot(labels) from labels of shape (B, H, W)"
-            )
-        if any(side % 2 ** (levels - 1) for side in mask.shape[-2:]):
-            raise ValueError(
-                f"mask height and width must be multiples of {2 ** (levels - 1)}, got {tuple(mask.shape[-2:])}"
-            )
-        if not torch.equal(mask.sum(1), torch.ones_like(mask[:, 0])) or not ((mask == 0) | (mask == 1)).all():
-            raise ValueError(
-                "mask must be one-hot: exactly one channel of each pixel is 1, background (channel 0) included"
-            )
+        self.condition_encoder.check_guidance(guidance_scale, mask_guidance_scale, self.config.condition_dropout)
+        if self.controlnet is None and (control_scale, tuple(control_range)) != (1.0, (0.0, 1.0)):
+            raise ValueError("control_scale and control_range belong to a ControlNet, and this pipeline has none")
+        if mask is not None:
+            factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor
+            self.condition_encoder.check_mask(mask, self.mask_channels, factor)
 
-    def velocity(self, sample: Tensor, t: Tensor, mask: Tensor | None = None, **attributes: Attribute) -> Tensor:
+    def encode_conditions(
+        self, batch_size: int, prompt: str | Sequence[str] | None = None, **values: Condition
+    ) -> Tensor:
+        """Return the (B, D) embedding of attributes, scalars and prompts; what is not given is left open."""
+        encoder = self.condition_encoder
+        text = None if prompt is None else encoder.encode_prompt(prompt, self.text_encoder, self.tokenizer)
+        return encoder(encoder.encode(batch_size, text=text, **values).to(self.unet.device))
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Return images (B, 1, H, W) in [-1, 1] where the flow lives: as they are, or the latent's mean."""
+        if self.vae is None:
+            return image
+        latent = self.vae.encode(image.to(self.vae.dtype)).latent_dist.mode()
+        return (latent - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor
+
+    def decode_image(self, sample: Tensor) -> Tensor:
+        """Return (B, 1, H, W) images in [-1, 1] from a sample of the flow."""
+        if self.vae is None:
+            return sample
+        latent = sample / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        return self.vae.decode(latent).sample
+
+    def predictor(self, mask: Tensor | None, condition: Tensor, control_scale: float = 1.0) -> Callable[..., Tensor]:
+        """Return f(point, timestep, with mask?, with conditions?), as `ConditionEncoder.predictor` makes it."""
+        control = {"controlnet": self.controlnet, "control_scale": control_scale, "latent_factor": self.latent_factor}
+        return self.condition_encoder.predictor(self.unet, mask, condition, **control)
+
+    def velocity(self, sample: Tensor, t: Tensor, mask: Tensor | None = None, **conditions: Condition) -> Tensor:
         """Return the predicted velocity (noise - image) of the conditional model, for audits.
 
         Args:
-            sample: (B, 1, H, W), a point on the path between image (in [-1, 1], t = 0) and noise (t = 1).
+            sample: (B, C, H, W), a point on the path between `encode_image(image)` (t = 0) and noise (t = 1).
             t: (B,) in [0, 1].
-            mask: (B, K, H, W) one-hot, or None.
-            attributes: values as in `__call__`.
+            mask: (B, K, H, W) one-hot in pixels, or None.
+            conditions: values as in `__call__`.
         """
-        indices = self.unet.encode_attributes(len(sample), **attributes).to(sample.device)
-        return self.unet(sample, 1000 * t, mask=mask, attributes=indices).sample
+        embedding = self.encode_conditions(len(sample), **conditions)
+        return self.predictor(mask, embedding)(sample, 1000 * t)
 
     @torch.no_grad()
     def __call__(
         self,
         mask: Tensor | None = None,
         *,
-        pathology: Attribute = None,
-        vendor: Attribute = None,
-        phase: Attribute = None,
-        slice_level: Attribute = None,
+        prompt: str | Sequence[str] | None = None,
         batch_size: int = 1,
         num_inference_steps: int = 10,
         solver: str = "heun",
         guidance_scale: float = 1.0,
+        mask_guidance_scale: float | None = None,
+        control_scale: float = 1.0,
+        control_range: tuple[float, float] = (0.0, 1.0),
         generator: torch.Generator | list[torch.Generator] | None = None,
         output_type: str = "pt",
         return_dict: bool = True,
+        **conditions: Condition,
     ) -> RectifiedFlowOutput | tuple:
         """Sample one slice per mask.
 
         Args:
-            mask: (B, K, H, W) one-hot label masks; None samples `batch_size` unconditional slices.
-            pathology: one value, or one per image, from the model's vocabulary; None leaves it open.
-            vendor: likewise.
-            phase: likewise ("ED", "ES").
-            slice_level: likewise ("basal", "mid", "apical").
+            mask: (B, K, H, W) one-hot label masks; None samples `batch_size` slices without one.
+            prompt: text, or one per image, for a model trained with prompts.
             batch_size: number of slices where there is no mask.
             num_inference_steps: solver steps from noise to image; Heun evaluates the network twice in all but the last.
             solver: "euler" (first order) or "heun" (second order).
             guidance_scale: 1 follows the conditions as learned; larger values exaggerate them.
+            mask_guidance_scale: the same for the mask alone; None is `guidance_scale`.
+            control_scale: strength of the ControlNet.
+            control_range: first and last part of the steps in which the ControlNet acts, in [0, 1].
             generator: one, or one per image: then an image does not depend on the batch it is sampled in.
             output_type: "pt" (B, 1, H, W) or "np" (B, H, W, 1), both in [0, 1], or "pil".
             return_dict: False returns a tuple.
+            conditions: attributes and scalars the model knows (`condition_encoder.names`), such as vendor="A" or
+                phase=["ED", None]: one value, or one per image; None leaves it open.
 
         Raises:
             ValueError: an argument cannot work; the message says what was expected.
         """
-        self.check_inputs(mask, num_inference_steps, guidance_scale, solver, output_type)
+        self.check_inputs(
+            mask,
+            num_inference_steps=num_inference_steps,
+            solver=solver,
+            guidance_scale=guidance_scale,
+            mask_guidance_scale=mask_guidance_scale,
+            control_scale=control_scale,
+            control_range=control_range,
+            output_type=output_type,
+        )
         batch_size = batch_size if mask is None else len(mask)
         if isinstance(generator, list) and len(generator) != batch_size:
             raise ValueError(f"{len(generator)} generators for {batch_size} images; give one, or one per image")
         device, dtype = self._execution_device, self.unet.dtype
-        given = {"pathology": pathology, "vendor": vendor, "phase": phase, "slice_level": slice_level}
-        attributes = self.unet.encode_attributes(batch_size, **given).to(device)
-        size = (self.unet.config.sample_size,) * 2 if mask is None else tuple(mask.shape[-2:])
-        mask = None if mask is None else mask.to(device, dtype)
-        sample = randn_tensor(
-            (batch_size, self.unet.config.in_channels, *size), generator=generator, device=device, dtype=dtype
-        )
-
-        def velocity(point: Tensor, sigma: Tensor) -> Tensor:
-            timestep = 1000 * sigma.to(device)
-            conditional = self.unet(point, timestep, mask=mask, attributes=attributes).sample
-            if guidance_scale == 1.0:
-                return conditional
-            return torch.lerp(self.unet(point, timestep).sample, conditional, guidance_scale)
-
+        predict = self.predictor(mask, self.encode_conditions(batch_size, prompt, **conditions), control_scale)
+        scales = {"scale": guidance_scale, "mask_scale": mask_guidance_scale}
         # an explicit grid: the scheduler's own spends its last network call on a step of .001
-        self.scheduler.set_timesteps(
-            sigmas=[1 - step / num_inference_steps for step in range(num_inference_steps)], device=device
-        )
+        steps = num_inference_steps
+        self.scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=device)
         sigmas = self.scheduler.sigmas
+
+        def velocity(point: Tensor, step: int) -> Tensor:
+            acts = control_range[0] <= step / steps <= control_range[1]
+            timestep = 1000 * sigmas[step].to(device)
+            return self.condition_encoder.guided(predict, point, timestep, **scales, with_mask=acts)
+
+        size = (self.sample_size,) * 2 if mask is None else tuple(mask.shape[-2:])
+        shape = (batch_size, self.unet.config.in_channels, *(side // self.latent_factor for side in size))
+        sample = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
         for i, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            slope = velocity(sample, sigmas[i])
-            if solver == "heun" and i < num_inference_steps - 1:
+            slope = velocity(sample, i)
+            if solver == "heun" and i < steps - 1:
                 ahead = sample + (sigmas[i + 1] - sigmas[i]).to(dtype) * slope
-                slope = (slope + velocity(ahead, sigmas[i + 1])) / 2
+                slope = (slope + velocity(ahead, i + 1)) / 2
             sample = self.scheduler.step(slope, timestep, sample).prev_sample
 
-        images = (sample.float() / 2 + 0.5).clamp(0, 1)
+        images = (self.decode_image(sample).float() / 2 + 0.5).clamp(0, 1)
         if output_type != "pt":
             images = images.cpu().permute(0, 2, 3, 1).numpy()
         if output_type == "pil":

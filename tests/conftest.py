@@ -121,18 +121,12 @@ def evaluation_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pipeline_folder(tmp_path: Path) -> Path:
-    """A tiny exported pipeline with untrained weights."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
+def pipeline_folder(tiny_flow, tmp_path: Path) -> Path:
+    """A tiny exported pipeline with random weights."""
     from cmrsynth.hub.export import export_pipeline
-    from cmrsynth.models.unet_mask import MaskUNet
-    from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
 
     vocabularies = {"pathology": ["normal", "DCM"], "phase": ["ED", "ES"]}
-    unet = MaskUNet(sample_size=16, block_out_channels=(8, 8), attention_levels=(), vocabularies=vocabularies)
-    pipeline = RectifiedFlowPipeline(unet, FlowMatchEulerDiscreteScheduler(), condition_dropout=0.1)
-    return export_pipeline(pipeline, tmp_path / "pipeline")
+    return export_pipeline(tiny_flow(widths=(8, 8), vocabularies=vocabularies, spacing=0.0), tmp_path / "pipeline")
 
 
 @pytest.fixture
@@ -157,3 +151,33 @@ def training_record() -> dict:
         "command": "training/train_rectified_flow.py --data acdc-64",
         "git": None,
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_flow():
+    """A function that makes a small `RectifiedFlowPipeline` whose weights are all random, so that nothing is hidden."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    from cmrsynth.models import ConditionEncoder, MaskUNet
+    from cmrsynth.pipelines import RectifiedFlowPipeline
+
+    def make(
+        *, sample_size: int = 16, widths=(8, 8, 16), vocabularies=None, condition_dropout=0.1, spacing=2.0, std=0.2
+    ) -> RectifiedFlowPipeline:
+        unet = MaskUNet(sample_size=sample_size, block_out_channels=widths, attention_levels=(len(widths) - 1,))
+        encoder = ConditionEncoder(unet.embedding_dim, vocabularies=vocabularies)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in [*unet.parameters(), *encoder.parameters()]:  # zero-initialised layers would hide conditions
+            torch.nn.init.normal_(parameter, std=std, generator=generator)
+        pipe = RectifiedFlowPipeline(
+            unet.eval(),
+            encoder.eval(),
+            FlowMatchEulerDiscreteScheduler(),
+            condition_dropout=condition_dropout,
+            pixel_spacing_mm=spacing,
+        )
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return make

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from cmrsynth.flow.rectified import interpolate, velocity_loss
 from cmrsynth.labels import NUM_LABELS, one_hot
-from cmrsynth.models import MaskUNet
+from cmrsynth.models import ConditionEncoder, MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.provenance import hardware
 from cmrsynth.training.config import RectifiedFlowConfig
@@ -77,7 +77,8 @@ def training_step(network: torch.nn.Module, concatenate: bool, batch: dict, prec
 
 def sampling_step(network: MaskUNet, batch: dict, *, steps: int, solver: str) -> Callable[[], None]:
     """Return a function that samples one batch."""
-    pipeline = RectifiedFlowPipeline(network, FlowMatchEulerDiscreteScheduler())
+    encoder = ConditionEncoder(network.embedding_dim)
+    pipeline = RectifiedFlowPipeline(network, encoder, FlowMatchEulerDiscreteScheduler())
     pipeline.set_progress_bar_config(disable=True)
     return lambda: pipeline(batch["mask"], num_inference_steps=steps, solver=solver)
 

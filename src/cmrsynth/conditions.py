@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.schema import ATTRIBUTES, UNKNOWN
+from cmrsynth.schema import UNKNOWN
 
 
 def vocabularies(slices: SliceSet, attributes: list[str]) -> dict[str, list[str]]:
@@ -14,26 +16,35 @@ def vocabularies(slices: SliceSet, attributes: list[str]) -> dict[str, list[str]
     return {name: values for name, values in found.items() if values}
 
 
-def known_attributes(pipeline: Any, slices: SliceSet) -> dict[str, list[str | None]]:
-    """Return the slices' attributes as arguments of `pipeline`.
+def scalar_statistics(slices: SliceSet, scalars: list[str]) -> dict[str, tuple[float, float]]:
+    """Return (mean, standard deviation) of each scalar over the slices that state it; others are left out."""
+    found = {name: getattr(slices, name)[np.isfinite(getattr(slices, name))] for name in scalars}
+    return {name: (float(x.mean()), float(x.std()) or 1.0) for name, x in found.items() if len(x)}
 
-    An attribute the model is not conditioned on is left out; a value it never saw in training (another vendor,
-    say) is None, "not given". `unseen_values` tells which those are, so that the caller can say so.
+
+def known_conditions(pipeline: Any, slices: SliceSet) -> dict[str, list[str | float | None]]:
+    """Return the slices' attributes and scalars as arguments of `pipeline`.
+
+    What the model is not conditioned on is left out; a value it never saw in training (another vendor, say), or
+    that the data do not state, is None, "not given". `unseen_values` tells which were never seen.
     """
-    known = pipeline.unet.config.vocabularies or {}
-    return {
-        name: [value if value in known[name] else None for value in getattr(slices, name).tolist()]
-        for name in ATTRIBUTES
-        if name in known
-    }
+    return encoder_conditions(pipeline.condition_encoder.config, slices)
+
+
+def encoder_conditions(config: Any, slices: SliceSet) -> dict[str, list[str | float | None]]:
+    """Return the same for the configuration of a `ConditionEncoder`."""
+    values: dict[str, list[str | float | None]] = {}
+    for name, words in (config.vocabularies or {}).items():
+        values[name] = [word if word in words else None for word in getattr(slices, name).tolist()]
+    for name in config.scalars or {}:
+        values[name] = [float(x) if np.isfinite(x) else None for x in getattr(slices, name)]
+    return values
 
 
 def unseen_values(pipeline: Any, slices: SliceSet) -> dict[str, list[str]]:
     """Return, per attribute, the values of `slices` that the model never saw in training."""
-    known = pipeline.unet.config.vocabularies or {}
+    known = pipeline.condition_encoder.config.vocabularies or {}
     unseen = {
-        name: sorted(set(getattr(slices, name).tolist()) - set(known[name]) - {UNKNOWN})
-        for name in ATTRIBUTES
-        if name in known
+        name: sorted(set(getattr(slices, name).tolist()) - set(words) - {UNKNOWN}) for name, words in known.items()
     }
     return {name: values for name, values in unseen.items() if values}

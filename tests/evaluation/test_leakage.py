@@ -42,7 +42,7 @@ def memoriser(part, share: float = 0.5):
 class ConditionedFlow:
     """Memorised each training image under its own vendor: asked for another one it knows nothing."""
 
-    unet = SimpleNamespace(config=SimpleNamespace(vocabularies={"vendor": list(VENDORS)}))
+    condition_encoder = SimpleNamespace(config=SimpleNamespace(vocabularies={"vendor": list(VENDORS)}, scalars=None))
 
     def __init__(self, train) -> None:
         self.flows = {v: FlowPipelineOf(memoriser(train.select(train.vendor == v))) for v in VENDORS}

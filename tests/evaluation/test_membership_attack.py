@@ -184,22 +184,16 @@ def test_the_autoencoder_of_a_latent_generator_is_attacked_by_itself(sets):
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    from cmrsynth.models.unet_mask import MaskUNet
-    from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
-
+def pipeline(tiny_flow):
     vocabularies = {"vendor": ["A", "B"], "phase": ["ED", "ES"]}
-    unet = MaskUNet(sample_size=SIDE, block_out_channels=(8, 8), attention_levels=(), vocabularies=vocabularies)
-    return RectifiedFlowPipeline(unet.eval(), FlowMatchEulerDiscreteScheduler(), 0.1)
+    return tiny_flow(sample_size=SIDE, widths=(8, 8), vocabularies=vocabularies)
 
 
 def test_our_pipeline_is_attacked_with_the_attributes_it_knows(sets, pipeline):
     train, holdout = sets(4, patients=5), sets(5, patients=5)
     stranger = replace(train, vendor=np.full(len(train), "a vendor it never saw"))
     with pytest.raises(ValueError, match="unknown vendor"):  # given as it is, it would be refused
-        pipeline.unet.encode_attributes(len(train), vendor=stranger.vendor.tolist())
+        pipeline.condition_encoder.encode(len(train), vendor=stranger.vendor.tolist())
     for part in (train, stranger):
         found = attack_generator(pipeline, part, holdout, replace(SETTINGS, resamples=20))
         assert np.isfinite(found.base.features).all()

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from cmrsynth.training.batches import TrainingSlices, Withholding, draw_batch, positions_of_step, row_at
+from cmrsynth.training.batches import Batch, TrainingSlices, Withholding, draw_batch, positions_of_step, row_at
 
 KEEP = Withholding(0.0, 0.0, 0.0)
 
@@ -15,7 +15,7 @@ def data() -> TrainingSlices:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 4, (5, 8, 8), generator=generator).to(torch.uint8)
     images = labels[:, None].float() / 3 * 2 - 1  # image and mask tell the same, so a wrong pairing shows
-    return TrainingSlices(images, labels, torch.arange(1, 11).reshape(5, 2))
+    return TrainingSlices(images, labels, torch.arange(1.0, 11).reshape(5, 2), torch.zeros(2), torch.arange(2))
 
 
 def test_each_epoch_is_a_permutation_and_epochs_differ() -> None:
@@ -29,7 +29,7 @@ def test_processes_together_see_what_one_sees(data: TrainingSlices) -> None:
     alone = positions_of_step(3, batch_size=4, rank=0, world_size=1)
     halves = [draw_batch(data, p, seed=1, withholding=KEEP, shift=2) for p in together]
     whole = draw_batch(data, alone, seed=1, withholding=KEEP, shift=2)
-    for name in ("image", "mask", "attributes", "noise", "time_normal"):
+    for name in Batch._fields:
         assert torch.equal(torch.cat([getattr(h, name) for h in halves]), getattr(whole, name))
 
 
@@ -46,7 +46,7 @@ def test_shares_of_withheld_conditions(data: TrainingSlices) -> None:
     n = 4000
     batch = draw_batch(data, range(n), seed=0, withholding=Withholding(0.2, 0.25, 0.5), shift=0)
     no_mask = batch.mask.sum((1, 2, 3)) == 0
-    attribute_gone = batch.attributes == 0
+    attribute_gone = batch.conditions == 0
     assert abs(no_mask.float().mean() - (0.2 + 0.8 * 0.25)) < 0.03
     assert abs(attribute_gone.float().mean() - (0.2 + 0.8 * 0.5)) < 0.03
     # "everything" goes together: both attributes and the mask
@@ -61,3 +61,24 @@ def test_draws_are_normal_and_differ(data: TrainingSlices) -> None:
     assert abs(batch.noise.std() - 1) < 0.02
     assert abs(batch.time_normal.std() - 1) < 0.1
     assert max(Counter(batch.time_normal.tolist()).values()) == 1
+
+
+def test_where_classes_are_withheld_background_is_too(data: TrainingSlices) -> None:
+    n = 2000
+    batch = draw_batch(data, range(n), seed=0, withholding=Withholding(classes=0.5), shift=0)
+    whole = draw_batch(data, range(n), seed=0, withholding=KEEP, shift=0)
+    changed = (batch.mask != whole.mask).flatten(1).any(1)
+    assert 0.35 < changed.float().mean() < 0.5  # one subset in eight is all classes
+    assert (batch.mask[changed][:, 0] == 0).all()
+    given = batch.mask[changed].flatten(2).any(2)[:, 1:]
+    assert torch.equal(batch.mask[changed][:, 1:], whole.mask[changed][:, 1:] * given[:, :, None, None])
+    assert 0.3 < given.float().mean() < 0.6
+
+
+def test_a_condition_of_many_columns_goes_as_one(data: TrainingSlices) -> None:
+    rows, missing = torch.randn(5, 4), torch.tensor([0.0, torch.nan, torch.nan, torch.nan])
+    wide = TrainingSlices(data.images, data.labels, rows, missing, torch.tensor([0, 1, 1, 1]))
+    batch = draw_batch(wide, range(400), seed=0, withholding=Withholding(condition=0.4), shift=0)
+    gone = batch.conditions[:, 1:].isnan()
+    assert torch.equal(gone.any(1), gone.all(1))
+    assert abs(gone.any(1).float().mean() - 0.4) < 0.08

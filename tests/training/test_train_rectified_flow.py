@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from cmrsynth.data.loading import load_slices
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.training.batches import TrainingSlices
-from cmrsynth.training.rectified_flow import held_out_loss
+from cmrsynth.training.rectified_flow import FlowObjective, held_out_loss
 
 STEPS = 24
 ARGUMENTS = (
@@ -32,7 +32,8 @@ ARGUMENTS = (
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+    parts = {p.parent.name: load_file(p) for p in (run / "pipeline").glob("*/*.safetensors")}
+    return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
 def assert_same(run: Path, other: Path, **tolerance: float) -> None:
@@ -43,15 +44,18 @@ def assert_same(run: Path, other: Path, **tolerance: float) -> None:
 
 
 def weights_at(run: Path, step: int) -> torch.Tensor:
-    network = load_file(run / f"checkpoint-{step:08d}" / "network.safetensors")
+    network = load_file(run / f"checkpoint-{step:08d}" / "denoiser.safetensors")
     return torch.cat([network[name].flatten() for name in sorted(network)])
 
 
 def held_out(run: Path, data: Path) -> float:
     pipeline = RectifiedFlowPipeline.from_pretrained(run / "pipeline")
     slices = load_slices(data, "test")
-    attributes = pipeline.unet.encode_attributes(len(slices), vendor=slices.vendor.tolist())
-    return held_out_loss(pipeline.unet, TrainingSlices.from_slices(slices, attributes))
+    encoder = pipeline.condition_encoder
+    data = TrainingSlices.from_slices(slices, encoder.encode(len(slices), vendor=slices.vendor.tolist()), encoder)
+    return held_out_loss(
+        FlowObjective(torch.nn.ModuleDict({"unet": pipeline.unet, "condition_encoder": encoder})), data
+    )
 
 
 def kill_when(run: Path, process, *, files: int, delay: float) -> None:

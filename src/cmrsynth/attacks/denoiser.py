@@ -165,7 +165,8 @@ def bind(pipeline: Any, mask: Tensor | None = None, **attributes: list[str | Non
 
     Args:
         pipeline: offers `velocity(sample, t, mask, **attributes)` (t = 0 image, t = 1 noise; noise - image), or
-            `predict_noise(sample, alpha_bar, mask, **attributes)`, on latents if it has a `vae`.
+            `predict_noise(sample, step, mask, **attributes)` at integer steps of its scheduler, which then has
+            `alphas_cumprod`; on latents if it has a `vae`.
         mask: (B, K, H, W) one-hot, or None.
         attributes: B values each.
 
@@ -175,23 +176,9 @@ def bind(pipeline: Any, mask: Tensor | None = None, **attributes: list[str | Non
     if hasattr(pipeline, "velocity"):
         return FlowDenoiser(lambda point, t: pipeline.velocity(point, t, mask, **attributes))
     if hasattr(pipeline, "predict_noise"):
-        return _Bound(pipeline, mask, attributes)
+        schedule = np.asarray(pipeline.scheduler.alphas_cumprod, dtype=np.float64)
+        return DiffusionDenoiser(lambda point, step: pipeline.predict_noise(point, step, mask, **attributes), schedule)
     raise ValueError(
         f"pipeline: {type(pipeline).__name__} offers neither velocity(...) nor predict_noise(...); "
         "give a flow or diffusion pipeline, or attack it with the functions for GANs and VAEs"
     )
-
-
-@dataclass(frozen=True)
-class _Bound:
-    pipeline: Any
-    mask: Tensor | None
-    attributes: dict[str, list[str | None]]
-
-    @property
-    def alphas_cumprod(self) -> Any:
-        scheduler = getattr(self.pipeline, "scheduler", None)
-        return getattr(scheduler, "alphas_cumprod", None)
-
-    def predict_noise(self, point: Tensor, alpha_bar: float) -> Tensor:
-        return self.pipeline.predict_noise(point, alpha_bar, self.mask, **self.attributes)

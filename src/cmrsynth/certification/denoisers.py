@@ -7,11 +7,12 @@ control). The memoriser of a finite set knows all of them (the leaker). A mixtur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmrsynth.attacks.denoiser import Denoiser, alpha_bar_of_flow_time
+from cmrsynth.attacks.denoiser import Denoiser, alpha_bar_of_flow_time, linear_schedule
 from cmrsynth.attacks.memoriser import Memoriser
 
 if TYPE_CHECKING:
@@ -92,11 +93,16 @@ class DiffusionPipelineOf:
 
     denoiser: Denoiser
 
+    @property
+    def scheduler(self) -> SimpleNamespace:
+        """The schedule of its steps."""
+        return SimpleNamespace(alphas_cumprod=linear_schedule())
+
     def predict_noise(
-        self, sample: Tensor, alpha_bar: float, mask: Tensor | None = None, **attributes: list[str | None]
+        self, sample: Tensor, timestep: Tensor, mask: Tensor | None = None, **attributes: list[str | None]
     ) -> Tensor:
-        """Return e, (B, 1, H, W)."""
-        return self.denoiser.predict_noise(sample, alpha_bar)
+        """Return e, (B, 1, H, W), at points that all belong to one step."""
+        return self.denoiser.predict_noise(sample, float(linear_schedule()[int(timestep[0])]))
 
 
 @dataclass(frozen=True)

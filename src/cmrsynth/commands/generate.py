@@ -17,9 +17,18 @@ def generate(
     ],
     output: Annotated[Path, typer.Option(help="Folder to make.")],
     images_per_mask: Annotated[int, typer.Option(min=1, help="Images of each mask, with different noise.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Solver steps from noise to image.")] = 10,
-    solver: Annotated[str, typer.Option(help="heun (second order) or euler (first order, half the cost).")] = "heun",
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 follows the conditions as learned.")] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampling steps; the pipeline's default (10 for a flow) unless given.")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Of a flow: heun (second order, default) or euler (first order, half the cost).")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1, the default, follows the conditions as learned.")
+    ] = None,
+    mask_guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale of the mask alone; that of --guidance unless given.")
+    ] = None,
     set_attribute: Annotated[
         list[str] | None,
         typer.Option("--set", help="Replace an attribute of all masks, as in --set vendor=B; repeatable."),
@@ -38,11 +47,15 @@ def generate(
     from cmrsynth.generation.generate import GenerationSettings
     from cmrsynth.generation.generate import generate as run
 
+    options = {
+        "num_inference_steps": steps,
+        "solver": solver,
+        "guidance_scale": guidance,
+        "mask_guidance_scale": mask_guidance,
+    }
     settings = GenerationSettings(
         images_per_mask=images_per_mask,
-        num_inference_steps=steps,
-        solver=solver,
-        guidance_scale=guidance,
+        sampling={name: value for name, value in options.items() if value is not None},
         seed=seed,
         batch_size=batch_size,
         attributes=parse_attributes(set_attribute or []),

@@ -13,7 +13,7 @@ from cmrsynth.attacks.loss import FlowLoss
 from cmrsynth.attacks.memoriser import Memoriser
 from cmrsynth.attacks.panel import ATTACKS, Attack, score_images
 from cmrsynth.attacks.vae import reconstruction_scores
-from cmrsynth.conditions import known_attributes
+from cmrsynth.conditions import known_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.attack_statistics import MIN_FITTED, Scored, Sides
@@ -144,7 +144,7 @@ def binder(pipeline: Any, part: SliceSet) -> tuple[Tensor, Callable[..., Denoise
     device = getattr(pipeline, "device", torch.device("cpu"))
     images = (torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1).to(device)
     masks = one_hot(torch.from_numpy(part.masks)).to(device)
-    attributes = known_attributes(pipeline, part) if hasattr(pipeline, "unet") else {}
+    attributes = known_conditions(pipeline, part) if hasattr(pipeline, "condition_encoder") else {}
 
     def bound(rows: slice, **given: str) -> Denoiser:
         own = {name: values[rows] for name, values in attributes.items()}
@@ -212,9 +212,8 @@ def _some_patients(part: SliceSet, seed: int) -> SliceSet:
 
 
 def _check_size(pipeline: Any, train: SliceSet) -> None:
-    config = getattr(getattr(pipeline, "unet", None), "config", None)
-    side = getattr(config, "sample_size", None)
-    if side is None or getattr(pipeline, "vae", None) is not None or train.images.shape[1:] == (side,) * 2:
+    side = getattr(pipeline, "sample_size", None)
+    if side is None or train.images.shape[1:] == (side,) * 2:
         return
     raise InputError(
         "--pipeline",

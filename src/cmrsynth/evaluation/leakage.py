@@ -146,7 +146,7 @@ def _planted_highest(attacked: Attacked, train: SliceSet, holdout: SliceSet) -> 
 
 
 def _vocabularies(model: Any) -> dict[str, list[str]]:
-    config = getattr(getattr(model, "unet", None), "config", None)
+    config = getattr(getattr(model, "condition_encoder", None), "config", None)
     known = getattr(config, "vocabularies", None) or {}
     return {name: list(values) for name, values in known.items() if name in ATTRIBUTES and len(values) > 1}
 

@@ -42,7 +42,7 @@ def synthetic_card(record: dict[str, Any], rows: datasets.Dataset) -> str:
 
 # Synthetic cardiac MRI short-axis slices
 
-{len(rows)} images that show no patient: each was sampled from noise by a rectified flow, given a label mask.
+{len(rows)} images that show no patient: each was sampled from noise by a generator, given a label mask.
 The masks are those of {len(set(rows["patient_id"]))} real patients; `patient_id` and `mask_row` say which.
 Whether the images may be shared is a question of the privacy figures in the report of `cmrsynth evaluate`, and of the
 licence of the training data; this card does not answer it. Not for diagnosis.
@@ -54,8 +54,7 @@ licence of the training data; this card does not answer it. Not for diagnosis.
 | pipeline | {record["pipeline"]} (hash `{record["pipeline_hash"]}`) |
 | masks | {record["masks"]} (fingerprint `{record["masks_fingerprint"]}`) |
 | images per mask | {settings["images_per_mask"]} |
-| solver | {settings["solver"]}, {settings["num_inference_steps"]} steps |
-| guidance scale | {settings["guidance_scale"]} |
+| sampling options | {", ".join(f"{k} {v}" for k, v in settings["sampling"].items()) or "the pipeline's defaults"} |
 | seed | {settings["seed"]} |
 | attributes set for all images | {settings["attributes"] or "none"} |
 | command | `{made["command"]}` |

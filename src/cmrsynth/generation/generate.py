@@ -7,6 +7,7 @@ not depend on the part, the process or the batch it was made in.
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.progress import track
 
-from cmrsynth.conditions import known_attributes, unseen_values
+from cmrsynth.conditions import known_conditions, unseen_values
 from cmrsynth.data.loading import SliceSet, load_split, to_slices
 from cmrsynth.errors import InputError
 from cmrsynth.generation.card import synthetic_card
@@ -33,6 +34,7 @@ from cmrsynth.schema import INTENSITY_MAX, synthetic_features
 from cmrsynth.seeds import derive_seed
 
 RECORD = "generate.json"
+RECORDED = ("num_inference_steps", "solver", "guidance_scale")  # columns; None where a family has no such option
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,15 @@ class GenerationSettings:
 
     Args:
         images_per_mask: replicates of each mask, with different noise.
-        num_inference_steps: solver steps.
-        solver: "euler" or "heun".
-        guidance_scale: 1 follows the conditions as learned.
+        sampling: options of the pipeline's call, e.g. {"num_inference_steps": 10, "solver": "heun"}; what is not
+            named is left to the pipeline's defaults.
         seed: of all noise.
         batch_size: images made at once, and per part.
         attributes: values that replace the masks' own, e.g. {"vendor": "B"}.
     """
 
     images_per_mask: int = 1
-    num_inference_steps: int = 10
-    solver: str = "heun"
-    guidance_scale: float = 1.0
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     batch_size: int = 32
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +85,7 @@ def generate(
         "pipeline_hash": pipeline_hash(pipeline_location),
         "masks": portable_path(slices.name),
         "masks_fingerprint": slices.fingerprint,
-        "settings": {**asdict(settings), "attributes": dict(settings.attributes)},
+        "settings": asdict(settings),
     }
     if (output / RECORD).is_file() and _read_plan(output / RECORD) == plan:
         return output
@@ -114,7 +113,7 @@ def generate(
 
 def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -> None:
     """Raise InputError if the masks cannot condition this model, or warn of values it never saw."""
-    size, spacing = pipeline.unet.config.sample_size, pipeline.config.pixel_spacing_mm
+    size, spacing = pipeline.sample_size, pipeline.config.pixel_spacing_mm
     if slices.masks.shape[1:] != (size, size):
         raise InputError(
             slices.name, f"masks of {slices.masks.shape[1:]} pixels, but the model was trained on {size}x{size}",
@@ -126,9 +125,14 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
             slices.name, f"pixel spacing differs by {off:.2f} mm from the model's {spacing:.2f} mm",
             f"build the masks with --spacing {spacing:.2f}",
         )  # fmt: skip
+    known = set(inspect.signature(pipeline.check_inputs).parameters) - {"mask", "output_type"}
+    if strangers := sorted(set(settings.sampling) - known):
+        raise InputError(
+            "cmrsynth generate", f"{type(pipeline).__name__} has no option {strangers}", f"it has {sorted(known)}"
+        )
     try:
-        pipeline.unet.encode_attributes(1, **settings.attributes)
-        pipeline.check_inputs(None, settings.num_inference_steps, settings.guidance_scale, settings.solver, "np")
+        pipeline.condition_encoder.encode(1, **settings.attributes)
+        pipeline.check_inputs(None, **settings.sampling)
     except ValueError as error:
         raise InputError("cmrsynth generate", str(error), "change that option") from error
     for name, values in unseen_values(pipeline, slices).items():
@@ -142,16 +146,16 @@ def _sample(
     rows = [row for row, _ in jobs]
     seeds = [derive_seed(settings.seed, "image", row, replicate) for row, replicate in jobs]
     chosen = slices.select(rows)
-    attributes = {**known_attributes(pipeline, chosen), **settings.attributes}
+    attributes = {**known_conditions(pipeline, chosen), **settings.attributes}
     images = pipeline(
-        one_hot(torch.from_numpy(chosen.masks)),
+        one_hot(torch.from_numpy(chosen.masks)) if pipeline.mask_channels else None,
+        **({} if pipeline.mask_channels else {"batch_size": len(rows)}),
         **attributes,
-        num_inference_steps=settings.num_inference_steps,
-        solver=settings.solver,
-        guidance_scale=settings.guidance_scale,
+        **settings.sampling,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         output_type="np",
     ).images[..., 0]
+    sampling = {**dict.fromkeys(RECORDED), **_defaults(pipeline), **settings.sampling}
     for image, seed, (row, replicate) in zip(images, seeds, jobs, strict=True):
         yield {
             **masks[row],
@@ -161,11 +165,14 @@ def _sample(
             "mask_row": row,
             "replicate": replicate,
             "seed": seed,
-            "num_inference_steps": settings.num_inference_steps,
-            "solver": settings.solver,
-            "guidance_scale": settings.guidance_scale,
+            **{name: sampling[name] for name in RECORDED},
             "pipeline_hash": hash_,
         }
+
+
+def _defaults(pipeline: Any) -> dict[str, Any]:
+    parameters = inspect.signature(pipeline.check_inputs).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _write_part(path: Path, rows: Iterator[dict]) -> None:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from cmrsynth.data.card import HUB_LICENCES, markdown_table
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import AXES, DO_NOT_SHARE, NOT_COMPUTED, Evaluation, Figure
+from cmrsynth.hub.methods import METHODS, Method
 from cmrsynth.labels import LABEL_NAMES
 from cmrsynth.report.numbers import floor_text, interval_text, plain_text, value_text
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-TEMPLATES = {"RectifiedFlowPipeline": "rectified_flow.md"}
 TRAINING_KEYS = {"config", "data", "steps", "images_seen", "minutes", "parameters", "versions", "hardware", "command"}
 VERDICT_KEY = "cmrsynth_verdict"  # front matter; `cmrsynth.hub.publish` obeys it
-TAGS = ("medical", "cardiac-mri", "synthetic-data", "rectified-flow", "cmrsynth")
+TAGS = ("medical", "cardiac-mri", "synthetic-data", "cmrsynth")
 NOT_EVALUATED = "Not evaluated: nothing is known about fidelity, utility or privacy. Run `cmrsynth evaluate`."
 UNKNOWN = "not stated"
 
@@ -53,18 +53,21 @@ def model_card(
     from huggingface_hub import ModelCard
 
     index = _index(pipeline_folder)
-    network = json.loads((pipeline_folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    network = _network(pipeline_folder, index)
     training = _plain(training)
     if missing := sorted(TRAINING_KEYS - set(training)):
         raise InputError(pipeline_folder / "training.json", f"lacks {missing}", "train with this version of cmrsynth")
-    template = (files("cmrsynth.model_cards") / TEMPLATES[index["_class_name"]]).read_text(encoding="utf-8")
+    method = METHODS[index["_class_name"]]
+    template = (files("cmrsynth.model_cards") / method.template).read_text(encoding="utf-8")
     strict = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # a gap is an error
     text = strict.from_string(template).render(
-        card_data=_card_data(network, evaluation, training, dataset_id).to_yaml().rstrip(),
+        card_data=_card_data(method, network, evaluation, training, dataset_id).to_yaml().rstrip(),
         location=repo_id or f"path/to/{pipeline_folder.name}",
         pipeline_hash=_pipeline_hash(pipeline_folder),
-        **_pipeline_facts(index, network),
-        **_training_facts(training),
+        method=method.how,
+        citation=method.citation,
+        **_pipeline_facts(method, index, network),
+        **_training_facts(method, training),
         **_evaluation_facts(evaluation),
     )
     return ModelCard(text)
@@ -92,10 +95,23 @@ def _index(folder: Path) -> dict[str, Any]:
     index = json.loads(path.read_text(encoding="utf-8"))
     name = index["_class_name"]
     index["_class_name"] = name[-1] if isinstance(name, list) else name
-    if index["_class_name"] not in TEMPLATES:
-        known = ", ".join(TEMPLATES)
+    if index["_class_name"] not in METHODS:
+        known = ", ".join(METHODS)
         raise InputError(path, f"no card template for {index['_class_name']}", f"use a pipeline of class {known}")
     return index
+
+
+def _network(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings a reader needs: size in pixels, mask channels, and the vocabularies of the conditions."""
+    paths = {name: folder / name / "config.json" for name, entry in index.items() if isinstance(entry, list)}
+    found = {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.is_file()}
+    main = found.get("unet") or found.get("generator") or found.get("vae") or {}
+    size = main.get("sample_size", UNKNOWN)
+    if "unet" in found and "vae" in found:
+        size *= 2 ** (len(found["vae"]["block_out_channels"]) - 1)
+    channels = found.get("controlnet", main).get("mask_channels", 0)
+    vocabularies = found.get("condition_encoder", {}).get("vocabularies") or {}
+    return {"sample_size": size, "mask_channels": channels, "vocabularies": vocabularies}
 
 
 def _pipeline_hash(folder: Path) -> str:
@@ -105,7 +121,11 @@ def _pipeline_hash(folder: Path) -> str:
 
 
 def _card_data(
-    network: Mapping[str, Any], evaluation: Evaluation | None, training: Mapping[str, Any], dataset_id: str | None
+    method: Method,
+    network: Mapping[str, Any],
+    evaluation: Evaluation | None,
+    training: Mapping[str, Any],
+    dataset_id: str | None,
 ) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
@@ -119,10 +139,10 @@ def _card_data(
         **_licence(data.get("licence") or ""),
         library_name="diffusers",
         pipeline_tag=task,
-        tags=list(TAGS),
+        tags=[*TAGS, method.tag],
         datasets=[dataset_id] if dataset_id else None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
-        model_name=f"rectified-flow-{name}",
+        model_name=f"{method.tag}-{name}",
         eval_results=results or None,
         **({VERDICT_KEY: dict(evaluation.verdict)} if evaluation else {}),
     )
@@ -162,7 +182,7 @@ def _eval_result(figure: Figure, evaluation: Evaluation, task: str) -> EvalResul
     )
 
 
-def _pipeline_facts(index: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
+def _pipeline_facts(method: Method, index: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
     vocabularies = network.get("vocabularies") or {}
     channels = network.get("mask_channels", 0)
     rows = [(f"`{name}`", ", ".join(map(str, values))) for name, values in vocabularies.items() if values]
@@ -170,8 +190,9 @@ def _pipeline_facts(index: Mapping[str, Any], network: Mapping[str, Any]) -> dic
     attributes = "Attributes, each optional (None leaves it open):\n\n" + markdown_table(("attribute", "values"), rows)
     parts = [mask] if channels else []
     parts.append(attributes if rows else "No attributes.")
-    guided = "larger values exaggerate them" if index.get("condition_dropout") else "this model knows no other value"
-    parts.append(f"`guidance_scale`: 1 follows the conditions as learned; {guided}.")
+    if method.guided:
+        other = "larger values exaggerate them" if index.get("condition_dropout") else "this model knows no other value"
+        parts.append(f"`guidance_scale`: 1 follows the conditions as learned; {other}.")
     return {
         "size": network.get("sample_size", UNKNOWN),
         "mask_channels": channels,
@@ -186,7 +207,7 @@ def _label_names(channels: int) -> str:
     return ", ".join(f"{value} {name}" for value, name in enumerate(LABEL_NAMES[:channels]))
 
 
-def _training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
+def _training_facts(method: Method, training: Mapping[str, Any]) -> dict[str, Any]:
     import yaml
 
     data = training["data"]
@@ -200,7 +221,7 @@ def _training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
     rows = [(key.replace("_", " "), plain_text(training.get(key))) for key in keys]
     rows.append(("versions", ", ".join(f"{package} {number}" for package, number in training["versions"].items())))
     return {
-        "title": f"Rectified flow for cardiac MRI, learned from {name}",
+        "title": f"{method.title} for cardiac MRI, learned from {name}",
         "parameters": plain_text(training["parameters"]),
         "data_source": source,
         "data_licence": data.get("licence") or UNKNOWN,

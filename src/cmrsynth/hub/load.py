@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,19 @@ from cmrsynth.errors import InputError
 from cmrsynth.models import MODELS
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
-STOCK_PARTS = ("FlowMatchEulerDiscreteScheduler",)  # of diffusers; they hold no weights
+STOCK_SCHEDULERS = (  # of diffusers; they hold no weights
+    "FlowMatchEulerDiscreteScheduler",
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+)
+STOCK_NETWORKS = {  # of other libraries, by the library named in the index
+    "AutoencoderKL": "diffusers",
+    "CLIPTextModel": "transformers",
+    "CLIPTextModelWithProjection": "transformers",
+}
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -68,9 +81,9 @@ def local_loading(pipeline_class: type[Pipeline]) -> type[Pipeline]:
         parts = {
             name: overrides[name] if name in overrides else _load_part(folder / name, entry[1])
             for name, entry in index.items()
-            if isinstance(entry, list) and not name.startswith("_")
+            if isinstance(entry, list) and not name.startswith("_") and entry[1] is not None
         }
-        settings = {k: v for k, v in index.items() if not k.startswith("_") and k not in parts}
+        settings = {k: v for k, v in index.items() if not k.startswith("_") and not isinstance(v, list)}
         pipeline = cls(**{**settings, **parts, **overrides})
         dtype = dtype or torch_dtype
         return pipeline if dtype is None else pipeline.to(dtype=dtype)
@@ -120,11 +133,17 @@ def _class_name(index: dict[str, Any]) -> str:
 
 
 def _load_part(folder: Path, class_name: str) -> Any:
-    if class_name not in MODELS:
-        if class_name not in STOCK_PARTS:
-            raise InputError(folder, f"class {class_name!r} is no part of this project's pipelines", "export it again")
+    if class_name in STOCK_SCHEDULERS:
         return getattr(diffusers, class_name).from_pretrained(folder)
-    part, info = MODELS[class_name].from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    if class_name in TOKENIZERS:
+        return getattr(import_module("transformers"), class_name).from_pretrained(folder)
+    if class_name in STOCK_NETWORKS:
+        part_class = getattr(import_module(STOCK_NETWORKS[class_name]), class_name)
+    elif class_name in MODELS:
+        part_class = MODELS[class_name]
+    else:
+        raise InputError(folder, f"class {class_name!r} is no part of this project's pipelines", "export it again")
+    part, info = part_class.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
     if info["missing_keys"] or info["unexpected_keys"]:
         raise InputError(folder, f"the weights do not fit the configuration: {info}", "export the pipeline again")
-    return part
+    return part.eval()

@@ -1,5 +1,23 @@
 """Networks that ship with pipelines, one self-contained file each."""
 
+from cmrsynth.models.condition_encoder import ConditionEncoder
+from cmrsynth.models.dit_mask import MaskDiT
+from cmrsynth.models.generator_dcgan import DcganGenerator
+from cmrsynth.models.generator_residual import ResidualGenerator
+from cmrsynth.models.generator_spade import SpadeGenerator
+from cmrsynth.models.style_encoder import StyleEncoder
 from cmrsynth.models.unet_mask import MaskUNet
+from cmrsynth.models.unet_spade import SpadeUNet
+from cmrsynth.models.vae_cardiac import CardiacVAE
 
-MODELS = {"MaskUNet": MaskUNet}
+MODELS = {
+    "ConditionEncoder": ConditionEncoder,
+    "MaskUNet": MaskUNet,
+    "SpadeUNet": SpadeUNet,
+    "MaskDiT": MaskDiT,
+    "SpadeGenerator": SpadeGenerator,
+    "StyleEncoder": StyleEncoder,
+    "DcganGenerator": DcganGenerator,
+    "ResidualGenerator": ResidualGenerator,
+    "CardiacVAE": CardiacVAE,
+}

@@ -1,10 +1,10 @@
-"""A small, fast U-Net that denoises a cardiac slice given its label mask and its attributes.
+"""A small, fast U-Net that denoises a cardiac slice given its label mask, concatenated to its input.
 
 The file travels with the weights to the Hub, so it imports only torch and diffusers.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -58,24 +58,23 @@ class SelfAttention(nn.Module):
 
 
 class MaskUNet(ModelMixin, ConfigMixin):
-    """Predict the velocity of a noisy slice, given its mask and attributes; both may be missing.
+    """Predict the velocity (or noise) of a noisy slice, given its mask and an embedding of its other conditions.
 
     The mask enters as one-hot channels beside the image and again, area-averaged, at every resolution: in pixel
     space a mask given only once at the input is easily ignored. An absent mask is all zeros, which differs from
-    an all-background mask, whose channel 0 is one. Attributes are learned embeddings added to the time embedding;
-    index 0 of each is "not given".
+    an all-background mask, whose channel 0 is one. The embedding comes from `ConditionEncoder` and is added to that
+    of the time. What depends on the mask alone can be computed once for all steps: see `prepare_mask`.
 
     The full-resolution level is kept narrow (one stem convolution, one residual block), because on a CPU its cost
     per channel is 16 times that of the level two below.
 
     Args:
         sample_size: height and width seen in training; any multiple of `2 ** (levels - 1)` runs.
-        in_channels: image channels.
-        mask_channels: label classes including background.
+        in_channels: image (or latent) channels.
+        mask_channels: label classes including background; 0 for a network without masks.
         block_out_channels: width per level, from full resolution down.
         layers_per_block: residual blocks per level below full resolution.
         attention_levels: levels (0 = full resolution) that have self-attention.
-        vocabularies: attribute name to its known values, in the order of their indices 1, 2, ...
 
     Source: U-Net denoiser after Ho et al. 2020 (arXiv:2006.11239); mask concatenation after Konz et al. 2024
     (arXiv:2402.05210), re-implemented with one-hot masks.
@@ -90,7 +89,6 @@ class MaskUNet(ModelMixin, ConfigMixin):
         block_out_channels: Sequence[int] = (24, 48, 96, 192),
         layers_per_block: int = 1,
         attention_levels: Sequence[int] = (3,),
-        vocabularies: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         widths = tuple(block_out_channels)
@@ -98,12 +96,9 @@ class MaskUNet(ModelMixin, ConfigMixin):
         self.time_embedding = nn.Sequential(
             nn.Linear(128, embedding_dim), nn.SiLU(), nn.Linear(embedding_dim, embedding_dim)
         )
-        self.attribute_embeddings = nn.ModuleDict(
-            {name: nn.Embedding(len(values) + 1, embedding_dim) for name, values in (vocabularies or {}).items()}
+        self.mask_projections = nn.ModuleList(
+            nn.Conv2d(mask_channels, width, 1, bias=False) for width in widths[1:] if mask_channels
         )
-        for table in self.attribute_embeddings.values():
-            nn.init.normal_(table.weight, std=0.02)
-        self.mask_projections = nn.ModuleList(nn.Conv2d(mask_channels, width, 1, bias=False) for width in widths[1:])
         self.stem = nn.Conv2d(in_channels + mask_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
         for level in range(1, len(widths)):
@@ -129,61 +124,58 @@ class MaskUNet(ModelMixin, ConfigMixin):
             blocks.append(SelfAttention(width))
         return blocks
 
-    def encode_attributes(self, batch_size: int, **values: str | Sequence[str | None] | None) -> Tensor:
-        """Return the (B, A) int64 indices of attribute values; a missing, None or "unknown" value is 0.
+    def prepare_mask(self, mask: Tensor) -> list[Tensor]:
+        """Return what `forward` needs of a mask (B, K, H, W): itself, and its projection at each lower resolution.
 
-        Args:
-            batch_size: B.
-            values: per attribute one value for the whole batch, or B of them.
-
-        Raises:
-            ValueError: the model has no such attribute, or does not know the value.
+        It does not depend on the noise, so a sampler computes it once and hands it to every step as `prepared`.
         """
-        vocabularies = self.config.vocabularies or {}
-        given = {name: value for name, value in values.items() if value is not None}
-        if unknown := sorted(set(given) - set(vocabularies)):
-            raise ValueError(f"this model is not conditioned on {unknown}; it knows {sorted(vocabularies)}")
-        columns = []
-        for name, vocabulary in vocabularies.items():
-            value = given.get(name)
-            column = [value] * batch_size if value is None or isinstance(value, str) else list(value)
-            if len(column) != batch_size:
-                raise ValueError(
-                    f"{name} has {len(column)} values for a batch of {batch_size}; give one, or one per image"
-                )
-            index = {None: 0, "unknown": 0, **{word: i + 1 for i, word in enumerate(vocabulary)}}
-            if strangers := sorted(set(column) - set(index), key=str):
-                raise ValueError(f"unknown {name} {strangers}; this model knows {list(vocabulary)}")
-            columns.append(torch.tensor([index[word] for word in column], dtype=torch.long))
-        return torch.stack(columns, dim=1) if columns else torch.zeros(batch_size, 0, dtype=torch.long)
+        dtype = self.conv_out.weight.dtype
+        prepared = [mask.to(dtype)]
+        for project in self.mask_projections:
+            mask = F.avg_pool2d(mask, 2)
+            prepared.append(project(mask.to(dtype)))
+        return prepared
 
     def forward(
         self,
         sample: Tensor,
         timestep: Tensor | float,
         mask: Tensor | None = None,
-        attributes: Tensor | None = None,
+        condition: Tensor | None = None,
+        prepared: list[Tensor] | None = None,
+        residuals: list[Tensor] | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[Tensor]:
-        """Return the velocity at `sample`.
+        """Return the velocity (or noise) at `sample`.
 
         Args:
-            sample: (B, 1, H, W), on the path between image (in [-1, 1]) and noise.
+            sample: (B, C, H, W), on the path between image (in [-1, 1]) and noise.
             timestep: 1000 t with t in [0, 1], a number or (B,).
             mask: (B, K, H, W) one-hot, zeros or None where no mask is given.
-            attributes: (B, A) int64 from `encode_attributes`, or None where none is given.
+            condition: (B, embedding_dim) from a `ConditionEncoder`, or None where nothing is given.
+            prepared: of `prepare_mask`, in the place of `mask`.
+            residuals: of a `MaskControlNet`: one tensor per level from full resolution down, added to what the
+                levels hand to the decoder.
             return_dict: False returns a tuple.
         """
         batch = len(sample)
-        if mask is None:
-            mask = sample.new_zeros(batch, self.config.mask_channels, *sample.shape[-2:])
-        embedding = self._embed(torch.as_tensor(timestep, device=sample.device).expand(batch), attributes, sample.dtype)
-        hidden = self.stem(torch.cat([sample, mask.to(sample.dtype)], dim=1))
+        if prepared is None and self.config.mask_channels:
+            empty = sample.new_zeros(batch, self.config.mask_channels, *sample.shape[-2:])
+            prepared = self.prepare_mask(empty if mask is None else mask)
+        given = [sample, prepared[0].to(sample.dtype)] if self.config.mask_channels else [sample]
+        time = torch.as_tensor(timestep, device=sample.device).expand(batch)
+        embedding = self._embed(time, condition, sample.dtype)
+        hidden = self.stem(torch.cat(given, dim=1))
         skips = []
-        for downsample, level, project in zip(self.down[::2], self.down[1::2], self.mask_projections, strict=True):
+        for number, (downsample, level) in enumerate(zip(self.down[::2], self.down[1::2], strict=True), start=1):
             skips.append(hidden)
-            mask = F.avg_pool2d(mask, 2)
-            hidden = _run(level, downsample(hidden) + project(mask.to(sample.dtype)), embedding)
+            hidden = downsample(hidden)
+            if self.config.mask_channels:
+                hidden = hidden + prepared[number]
+            hidden = _run(level, hidden, embedding)
+        if residuals is not None:
+            skips = [skip + residual for skip, residual in zip(skips, residuals[:-1], strict=True)]
+            hidden = hidden + residuals[-1]
         hidden = self.middle(hidden, embedding)
         for upsample, level in zip(self.up[::2], self.up[1::2], strict=True):
             # the 3x3 convolution runs before the nearest upsampling: four times cheaper, and followed by a block
@@ -192,14 +184,11 @@ class MaskUNet(ModelMixin, ConfigMixin):
         velocity = self.conv_out(F.silu(self.norm_out(hidden)))
         return UNet2DOutput(sample=velocity) if return_dict else (velocity,)
 
-    def _embed(self, timestep: Tensor, attributes: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def _embed(self, timestep: Tensor, condition: Tensor | None, dtype: torch.dtype) -> Tensor:
         frequencies = torch.exp(-math.log(10_000) * torch.arange(64, device=timestep.device) / 64)
         angles = timestep.float()[:, None] * frequencies
         embedding = self.time_embedding(torch.cat([angles.cos(), angles.sin()], dim=1).to(dtype))
-        for column, table in enumerate(self.attribute_embeddings.values()):
-            index = torch.zeros_like(timestep, dtype=torch.long) if attributes is None else attributes[:, column]
-            embedding = embedding + table(index)
-        return F.silu(embedding)
+        return F.silu(embedding if condition is None else embedding + condition.to(embedding.dtype))
 
 
 def _run(level: nn.ModuleList, hidden: Tensor, embedding: Tensor) -> Tensor:

@@ -10,29 +10,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.labels import one_hot
+from cmrsynth.labels import NUM_LABELS, one_hot
+from cmrsynth.models import ConditionEncoder
 from cmrsynth.seeds import torch_generator
 
 
 @dataclass(frozen=True)
 class TrainingSlices:
-    """A split as tensors: `images` (N, 1, H, W) in [-1, 1], `labels` (N, H, W) uint8, `attributes` (N, A) int64."""
+    """A split as tensors.
+
+    Args:
+        images: (N, 1, H, W) in [-1, 1].
+        labels: (N, H, W) uint8.
+        conditions: (N, C) rows of `ConditionEncoder.encode`.
+        missing: (C,), the row in which nothing is given.
+        condition_of_column: (C,) int64, which condition a column belongs to.
+    """
 
     images: Tensor
     labels: Tensor
-    attributes: Tensor
+    conditions: Tensor
+    missing: Tensor
+    condition_of_column: Tensor
 
     @classmethod
-    def from_slices(cls, slices: SliceSet, attributes: Tensor) -> TrainingSlices:
-        """Return the tensors of `slices`; `attributes` are the indices from `MaskUNet.encode_attributes`."""
+    def from_slices(cls, slices: SliceSet, conditions: Tensor, encoder: ConditionEncoder) -> TrainingSlices:
+        """Return the tensors of `slices` with their rows of conditions, as `encoder` made them."""
         images = torch.from_numpy(slices.images)[:, None] * 2 - 1
-        return cls(images, torch.from_numpy(slices.masks), attributes)
+        labels = torch.from_numpy(slices.masks)
+        return cls(images, labels, conditions, encoder.missing, encoder.condition_of_column)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,34 +53,45 @@ class TrainingSlices:
 
 @dataclass(frozen=True)
 class Withholding:
-    """Shares of examples from which conditions are withheld: everything; else the mask; else each attribute."""
+    """Shares of examples from which conditions are withheld.
 
-    everything: float
-    mask: float
-    attribute: float
+    Args:
+        everything: mask and all conditions.
+        mask: of the others, the mask alone.
+        condition: of the others, each condition by itself.
+        classes: of the masks that are given, those of which a random half of the classes is withheld.
+    """
+
+    everything: float = 0.0
+    mask: float = 0.0
+    condition: float = 0.0
+    classes: float = 0.0
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one forward pass needs.
+class Batch(NamedTuple):
+    """What one forward pass needs; every number in it is decided by the examples' positions in the run.
 
     Args:
         image: (B, 1, H, W) in [-1, 1].
         mask: (B, K, H, W) one-hot, zeros where withheld.
-        attributes: (B, A) int64, 0 where withheld.
+        conditions: (B, C) rows of `ConditionEncoder.encode`.
         noise: (B, 1, H, W), standard normal.
         time_normal: (B,), standard normal, from which the training time is made.
+        latent: (B, 256), standard normal, for generators that start from a vector, and for posterior draws.
+        uniform: (B, 16) in [0, 1), for augmentation.
     """
 
     image: Tensor
     mask: Tensor
-    attributes: Tensor
+    conditions: Tensor
     noise: Tensor
     time_normal: Tensor
+    latent: Tensor
+    uniform: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 def positions_of_step(micro_step: int, *, batch_size: int, rank: int, world_size: int) -> range:
@@ -102,26 +126,41 @@ def draw_batch(
         withholding: shares of withheld conditions.
         shift: largest shift of image and mask, in pixels.
     """
-    images, labels, masks_kept, attributes, noise, times = [], [], [], [], [], []
-    for position in positions:
-        row, generator = row_at(position, len(data), seed), torch_generator(seed, "example", position)
-        noise.append(torch.randn(data.images.shape[1:], generator=generator))
-        times.append(torch.randn((), generator=generator))
-        chances = torch.rand(2 + data.attributes.shape[1], generator=generator)
-        move = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
-        nothing = chances[0] < withholding.everything
-        masks_kept.append(not (nothing or chances[1] < withholding.mask))
-        withheld = nothing | (chances[2:] < withholding.attribute)
-        attributes.append(data.attributes[row].masked_fill(withheld, 0))
-        images.append(_shifted(data.images[row], move, shift))
-        labels.append(_shifted(data.labels[row][None].float(), move, shift)[0])
-    kept = torch.tensor(masks_kept)[:, None, None, None]
-    return Batch(
-        image=torch.stack(images),
-        mask=one_hot(torch.stack(labels)) * kept,
-        attributes=torch.stack(attributes),
-        noise=torch.stack(noise),
-        time_normal=torch.stack(times),
+    examples = [_draw_example(data, position, seed, withholding, shift) for position in positions]
+    image, label, kept, conditions, noise, time, latent, uniform = (torch.stack(x) for x in zip(*examples, strict=True))
+    mask = one_hot(label) * kept[:, :, None, None]
+    return Batch(image, mask, conditions, noise, time, latent, uniform)
+
+
+def _draw_example(
+    data: TrainingSlices, position: int, seed: int, withholding: Withholding, shift: int
+) -> tuple[Tensor, ...]:
+    """Return image, label map, classes given (K,), conditions, and all noise of the example at `position`."""
+    row, generator = row_at(position, len(data), seed), torch_generator(seed, "example", position)
+    noise = torch.randn(data.images.shape[1:], generator=generator)
+    time = torch.randn((), generator=generator)
+    conditions = int(data.condition_of_column.max()) + 1 if len(data.condition_of_column) else 0
+    chances = torch.rand(2 + conditions, generator=generator)
+    move = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
+    latent, uniform = torch.randn(256, generator=generator), torch.rand(16, generator=generator)
+    subset = torch.rand(NUM_LABELS, generator=generator)
+    nothing = chances[0] < withholding.everything
+    withheld = (nothing | (chances[2:] < withholding.condition))[data.condition_of_column]
+    kept = torch.ones(NUM_LABELS)
+    if subset[0] < withholding.classes:
+        kept[1:] = (subset[1:] < 0.5).float()
+        kept[0] = kept[1:].prod()  # background is known only where every class is
+    if nothing or chances[1] < withholding.mask:
+        kept = torch.zeros(NUM_LABELS)
+    return (
+        _shifted(data.images[row], move, shift),
+        _shifted(data.labels[row][None].float(), move, shift)[0],
+        kept,
+        torch.where(withheld, data.missing, data.conditions[row]),
+        noise,
+        time,
+        latent,
+        uniform,
     )
 
 

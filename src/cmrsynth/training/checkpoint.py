@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def save_checkpoint(
     step: int,
     *,
     accelerator: Accelerator,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    networks: Mapping[str, torch.nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
     ema: EMAModel,
     state: dict[str, Any],
     kept: int,
@@ -44,8 +45,8 @@ def save_checkpoint(
         run: the run folder.
         step: optimiser steps done.
         accelerator: knows the process, and holds the gradient scaler under fp16.
-        network: the (prepared) network.
-        optimizer: the (prepared) optimiser.
+        networks: the (prepared) networks by the name of their phase.
+        optimizers: their (prepared) optimisers.
         ema: the averaged weights.
         state: JSON-able facts (configuration, training seconds, data fingerprint, ...).
         kept: number of checkpoints to keep.
@@ -59,10 +60,11 @@ def save_checkpoint(
     save_file(_random_states(), partial / f"random-{accelerator.process_index}.safetensors")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        network = accelerator.unwrap_model(network)
-        save_file(_contiguous(network.state_dict()), partial / "network.safetensors")
+        for name, network in networks.items():
+            weights = _contiguous(accelerator.unwrap_model(network).state_dict())
+            save_file(weights, partial / f"{name}.safetensors")
+            save_file(_flatten(optimizers[name].state_dict()["state"]), partial / f"{name}-optimizer.safetensors")
         save_file({str(i): p.contiguous() for i, p in enumerate(ema.shadow_params)}, partial / "ema.safetensors")
-        save_file(_flatten(optimizer.state_dict()["state"]), partial / "optimizer.safetensors")
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
         facts = {**state, "step": step, "scaler": scaler, "processes": accelerator.num_processes}
         (partial / "state.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -82,8 +84,8 @@ def load_checkpoint(
     checkpoint: Path,
     *,
     accelerator: Accelerator,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    networks: Mapping[str, torch.nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
     ema: EMAModel,
 ) -> dict[str, Any]:
     """Restore a run in place and return the checkpoint's facts.
@@ -98,12 +100,14 @@ def load_checkpoint(
             f"was saved by {state['processes']} processes, this run has {accelerator.num_processes}",
             "continue with the same number, or start a new run folder",
         )
-    accelerator.unwrap_model(network).load_state_dict(load_file(checkpoint / "network.safetensors"))
+    for name, network in networks.items():
+        accelerator.unwrap_model(network).load_state_dict(load_file(checkpoint / f"{name}.safetensors"))
+        groups = optimizers[name].state_dict()["param_groups"]
+        moments = _nest(load_file(checkpoint / f"{name}-optimizer.safetensors"))
+        optimizers[name].load_state_dict({"state": moments, "param_groups": groups})
     shadow = load_file(checkpoint / "ema.safetensors")
     ema.shadow_params = [shadow[str(i)].to(p.device) for i, p in enumerate(ema.shadow_params)]
     ema.optimization_step = state["step"]
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": _nest(load_file(checkpoint / "optimizer.safetensors")), "param_groups": groups})
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
     _restore_random(load_file(checkpoint / f"random-{accelerator.process_index}.safetensors"))

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import yaml
 
 from cmrsynth.errors import InputError
-from cmrsynth.schema import ATTRIBUTES
+from cmrsynth.schema import ATTRIBUTES, SCALARS
 
 Config = TypeVar("Config")
+CONDITIONING = ("concat", "spade", "none")
+BACKBONES = ("unet", "dit")
 
 
 def option(default: Any, text: str) -> Any:
@@ -25,26 +27,24 @@ def option(default: Any, text: str) -> Any:
 
 
 @dataclass(frozen=True)
-class RectifiedFlowConfig:
-    """Everything that decides a rectified-flow training run."""
+class TrainingConfig:
+    """What every training run has, whatever it trains."""
 
     data: str = option("", "built data set: a folder of `cmrsynth build`, or a Hub id; `path:split` names a split")
     output: str = option("", "run folder: checkpoints, sample grids, TensorBoard log, and the finished pipeline")
     train_split: str = option("train", "split that is learned from")
     validation_split: str = option("validation", "split whose loss is logged; an empty string for none")
 
-    block_out_channels: list[int] = option([24, 48, 96, 192], "width of each level, from full resolution down")
-    layers_per_block: int = option(1, "residual blocks per level below full resolution")
-    attention_levels: list[int] = option([3], "levels with self-attention (0 is full resolution)")
-
     attributes: list[str] = option(list(ATTRIBUTES), "columns the model is conditioned on beside the mask")
+    scalars: list[str] = option([], "numbers the model is conditioned on, of those the data state")
     condition_dropout: float = option(
-        0.1, "share of examples with mask and all attributes withheld (guidance needs it)"
+        0.1, "share of examples with mask and all conditions withheld (guidance needs it)"
     )
     mask_dropout: float = option(0.05, "share of the other examples whose mask alone is withheld")
     attribute_dropout: float = option(
-        0.1, "share of the other examples in which an attribute is withheld, each by itself"
+        0.1, "share of the other examples in which a condition is withheld, each by itself"
     )
+    class_dropout: float = option(0.0, "share of the masks of which a random half of the classes is withheld")
     augment_shift: int = option(3, "largest random shift of image and mask in pixels (reflected at the border)")
 
     batch_size: int = option(16, "images per process and micro-batch")
@@ -57,8 +57,6 @@ class RectifiedFlowConfig:
         0.4, "last share of the training over which the learning rate falls to zero (cosine)"
     )
     ema_decay: float = option(0.9995, "largest decay of the averaged weights (it warms up)")
-    time_mean: float = option(0.0, "mean of the logit of the training time; positive favours noise")
-    time_std: float = option(1.0, "standard deviation of the logit of the training time")
     max_train_steps: int = option(0, "stop after this many optimiser steps (0: use --max-train-minutes)")
     max_train_minutes: float = option(0.0, "stop after this many minutes of training, resumed time included")
     mixed_precision: str = option("auto", "no, bf16, fp16, or auto: bf16 where the hardware computes it, else no")
@@ -70,7 +68,12 @@ class RectifiedFlowConfig:
     log_steps: int = option(25, "log the loss every so many steps")
     validation_steps: int = option(500, "log the validation loss of the averaged weights every so many steps")
     sample_steps: int = option(1000, "write a grid of samples every so many steps (0: never)")
-    sample_inference_steps: int = option(10, "Heun steps of those samples")
+
+    # what may differ between a run and its continuation
+    _free_on_resume = (
+        *("output", "max_train_steps", "max_train_minutes", "checkpoint_steps", "checkpoints_kept"),
+        *("log_steps", "cpu_threads"),
+    )
 
     def __post_init__(self) -> None:
         where = "training configuration"
@@ -84,26 +87,73 @@ class RectifiedFlowConfig:
             )
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise InputError(where, f"mixed_precision {self.mixed_precision!r}", "use auto, no, bf16 or fp16")
-        for name in ("condition_dropout", "mask_dropout", "attribute_dropout", "decay_fraction", "ema_decay"):
+        shares = [f.name for f in fields(self) if f.name.endswith(("_dropout", "_fraction", "_decay"))]
+        for name in set(shares) - {"weight_decay"}:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give a share between 0 and 1")
-        positive = ("batch_size", "gradient_accumulation_steps", "checkpoint_steps", "log_steps", "validation_steps")
-        for name in (*positive, "checkpoints_kept", "layers_per_block", "sample_inference_steps"):
-            if getattr(self, name) < 1:
+        counts = (
+            "batch_size",
+            "gradient_accumulation_steps",
+            "checkpoints_kept",
+            "layers_per_block",
+            "transformer_layers",
+        )
+        for name in (*counts, "checkpoint_steps", "log_steps", "validation_steps", "sample_inference_steps"):
+            if getattr(self, name, 1) < 1:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give at least 1")
-        if strangers := sorted(set(self.attributes) - set(ATTRIBUTES)):
-            raise InputError(where, f"unknown attributes {strangers}", f"choose from {list(ATTRIBUTES)}")
-
-    # what may differ between a run and its continuation
-    _free_on_resume = (
-        *("output", "max_train_steps", "max_train_minutes", "checkpoint_steps", "checkpoints_kept"),
-        *("log_steps", "cpu_threads"),
-    )
+        for name, known in (("attributes", ATTRIBUTES), ("scalars", SCALARS)):
+            if strangers := sorted(set(getattr(self, name)) - set(known)):
+                raise InputError(where, f"unknown {name} {strangers}", f"choose from {list(known)}")
 
     def differences(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Return the settings that decide the weights and differ from a saved run's, as (saved, now)."""
         now = asdict(self)
         return {k: (saved.get(k), now[k]) for k in now if k not in self._free_on_resume and saved.get(k) != now[k]}
+
+
+@dataclass(frozen=True)
+class DenoiserConfig(TrainingConfig):
+    """What runs that train a denoiser (flow or diffusion) have in common."""
+
+    conditioning: str = option(
+        "concat", "how the mask enters: concat, spade (modulates the decoder), or none for an unconditional model"
+    )
+    backbone: str = option("unet", "unet, or dit: transformer blocks on patches, with concat or none")
+    block_out_channels: list[int] = option(
+        [24, 48, 96, 192],
+        "width of each level, from full resolution down; dit: the last is the transformer's, n levels make patches "
+        "of 2^(n-1) pixels, and 32 64 192 suits 64x64 images",
+    )
+    layers_per_block: int = option(1, "unet: residual blocks per level below full resolution")
+    attention_levels: list[int] = option([3], "unet: levels with self-attention (0 is full resolution)")
+    transformer_layers: int = option(6, "dit: number of transformer blocks")
+    sample_inference_steps: int = option(10, "sampling steps of the sample grids")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        where, widths = "training configuration", self.block_out_channels
+        for name, known in (("conditioning", CONDITIONING), ("backbone", BACKBONES)):
+            if getattr(self, name) not in known:
+                raise InputError(where, f"{name} {getattr(self, name)!r}", f"use one of {known}")
+        if self.backbone == "dit":
+            if self.conditioning == "spade":
+                raise InputError(
+                    where,
+                    "conditioning 'spade' modulates the decoder of a U-Net, and a transformer has no decoder",
+                    "use --backbone unet, or --conditioning concat",
+                )
+            if len(widths) < 2 or widths[-1] % 4:
+                raise InputError(
+                    where, f"block_out_channels {widths}", "for dit, give two or more, the last a multiple of 4"
+                )
+
+
+@dataclass(frozen=True)
+class RectifiedFlowConfig(DenoiserConfig):
+    """Everything that decides a rectified-flow training run."""
+
+    time_mean: float = option(0.0, "mean of the logit of the training time; positive favours noise")
+    time_std: float = option(1.0, "standard deviation of the logit of the training time")
 
 
 def parse_config(config_class: type[Config], arguments: Sequence[str] | None = None, prog: str | None = None) -> Config:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from cmrsynth.conditions import known_attributes
+from cmrsynth.conditions import known_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.labels import one_hot
 from cmrsynth.seeds import torch_generator
@@ -27,24 +27,26 @@ def outlined(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return rgb
 
 
-def write_sample_grid(pipeline: Any, slices: SliceSet, path: Path, *, steps: int, seed: int) -> np.ndarray:
+def write_sample_grid(pipeline: Any, slices: SliceSet, path: Path, *, seed: int, **sampling: Any) -> np.ndarray:
     """Sample one image per slice's mask and write rows of real, synthetic, synthetic with the mask's outline.
 
     Args:
-        pipeline: a `RectifiedFlowPipeline`.
+        pipeline: any of this project's.
         slices: a handful of real slices.
         path: PNG file to write.
-        steps: Heun steps.
         seed: of the noise; equal seeds let grids of different steps be compared.
+        sampling: options of the pipeline's call, such as num_inference_steps.
 
     Returns:
         (H, W, 3) uint8, the picture.
     """
     pipeline.set_progress_bar_config(disable=True)
+    mask = one_hot(torch.from_numpy(slices.masks)) if pipeline.mask_channels else None
     images = pipeline(
-        one_hot(torch.from_numpy(slices.masks)),
-        **known_attributes(pipeline, slices),
-        num_inference_steps=steps,
+        mask,
+        **({} if pipeline.mask_channels else {"batch_size": len(slices)}),
+        **known_conditions(pipeline, slices),
+        **sampling,
         generator=[torch_generator(seed, "grid", i) for i in range(len(slices))],
         output_type="np",
     ).images[..., 0]
