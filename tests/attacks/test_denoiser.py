@@ -80,14 +80,15 @@ def test_conditions_reach_the_pipeline():
     class Pipeline:
         scheduler = SimpleNamespace(alphas_cumprod=np.array([0.9, 0.5]))
 
-        def predict_noise(self, sample, alpha_bar, mask, **attributes):
-            return (mask, attributes, alpha_bar)
+        def predict_noise(self, sample, timestep, mask, **attributes):
+            return (mask, attributes, timestep)
 
     bound = bind(Pipeline(), NOISE, vendor=["A"])
-    mask, attributes, level = bound.predict_noise(IMAGE, 0.5)
+    mask, attributes, step = bound.predict_noise(IMAGE, 0.5)
     assert mask is NOISE
     assert attributes == {"vendor": ["A"]}
-    assert alpha_bar_at(bound, 999) == level == 0.5
+    assert step.tolist() == [1]
+    assert alpha_bar_at(bound, 999) == 0.5
 
 
 def test_a_pipeline_that_is_no_denoiser_is_refused():
