@@ -22,7 +22,7 @@ ALLOWED = {
     "metrics": set(),
     "hub": {"models", "pipelines", "evaluation", "report", "data"},
     "generation": {"data", "hub"},
-    "training": {"data", "flow", "gan", "models", "pipelines", "hub"},
+    "training": {"data", "flow", "gan", "metrics", "models", "pipelines", "hub"},
     "evaluation": {"data", "metrics"},
     "report": {"evaluation", "data"},
     "commands": {"data", "evaluation", "generation", "hub", "report"},

@@ -9,6 +9,7 @@ from cmrsynth.models.style_encoder import StyleEncoder
 from cmrsynth.models.unet_mask import MaskUNet
 from cmrsynth.models.unet_spade import SpadeUNet
 from cmrsynth.models.vae_cardiac import CardiacVAE
+from cmrsynth.models.vae_mask import MaskVAE
 
 MODELS = {
     "ConditionEncoder": ConditionEncoder,
@@ -20,4 +21,5 @@ MODELS = {
     "DcganGenerator": DcganGenerator,
     "ResidualGenerator": ResidualGenerator,
     "CardiacVAE": CardiacVAE,
+    "MaskVAE": MaskVAE,
 }
