@@ -52,7 +52,6 @@ def compose_masks(
     generator = _load_generator(mask_generator)
     _check_fit(generator, mask_generator, load_pipeline(image_pipeline), plan, plan_file)
     identity = {
-        "mask_generator": portable_path(str(mask_generator)),
         "mask_generator_hash": pipeline_hash(mask_generator),
         "plan": [{**cell.conditions, "count": cell.count} for cell in plan],
         "seed": seed,
@@ -66,6 +65,7 @@ def compose_masks(
         rejected: Counter[str] = Counter()
         rows = list(track(_rows(generator, plan, seed, rejected), "drawing masks", total=sum(c.count for c in plan)))
         record = {
+            "mask_generator": portable_path(str(mask_generator)),
             **identity,
             "masks": len(rows),
             "rejected": dict(rejected),

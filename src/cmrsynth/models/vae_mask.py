@@ -24,7 +24,7 @@ class MaskVAE(ModelMixin, ConfigMixin):
 
     Args:
         sample_size: height and width of the masks.
-        mask_channels: K, label classes including background.
+        label_channels: K, label classes including background.
         latent_dim: length of the vector.
         block_out_channels: width per level, from full resolution down.
 
@@ -37,7 +37,7 @@ class MaskVAE(ModelMixin, ConfigMixin):
     def __init__(
         self,
         sample_size: int = 64,
-        mask_channels: int = 4,
+        label_channels: int = 4,
         latent_dim: int = 32,
         block_out_channels: Sequence[int] = (24, 48, 96, 128),
     ) -> None:
@@ -48,7 +48,7 @@ class MaskVAE(ModelMixin, ConfigMixin):
         self.embedding_dim = embedding_dim = 2 * widths[-1]
         self.smallest = sample_size // 2 ** (len(widths) - 1)
         flat = widths[-1] * self.smallest**2
-        self.stem = nn.Conv2d(mask_channels, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(label_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
         )
@@ -57,7 +57,7 @@ class MaskVAE(ModelMixin, ConfigMixin):
         self.from_latent = nn.Linear(latent_dim + embedding_dim, flat)
         self.up = nn.ModuleList(nn.Conv2d(after, before, 3, padding=1) for before, after in pairwise(widths))
         self.norms_up = nn.ModuleList(nn.GroupNorm(math.gcd(8, width), width) for width in widths)
-        self.conv_out = nn.Conv2d(widths[0], mask_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[0], label_channels, 3, padding=1)
         self.log_deviation = nn.Parameter(torch.full((1,), math.log(0.3)))
 
     @property

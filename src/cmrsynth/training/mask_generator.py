@@ -65,7 +65,7 @@ class MaskGenerator(Family):
             raise InputError(slices.name, "no structure is annotated in all masks", "build it from labelled data")
         vae = MaskVAE(
             sample_size=image_size(slices, levels=len(config.block_out_channels)),
-            mask_channels=NUM_LABELS,
+            label_channels=NUM_LABELS,
             latent_dim=config.latent_dim,
             block_out_channels=tuple(config.block_out_channels),
         )
