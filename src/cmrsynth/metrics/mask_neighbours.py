@@ -30,7 +30,7 @@ def best_dice(masks: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
     >>> best_dice(np.roll(ring, 1, axis=2), ring)[0].tolist()
     [1.0]
     """
-    labels = sorted({*np.unique(masks).tolist(), *np.unique(reference).tolist()} - {0})
+    labels = sorted({*np.unique(masks).tolist(), *np.unique(reference).tolist()} - {0}) or [1]  # or all are empty
     known = _flat_one_hot(reference, labels)
     sizes = known.sum(axis=1)
     scores, rows = [], []
