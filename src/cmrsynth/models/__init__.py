@@ -1,6 +1,7 @@
 """Networks that ship with pipelines, one self-contained file each."""
 
 from cmrsynth.models.condition_encoder import ConditionEncoder
+from cmrsynth.models.controlnet_mask import MaskControlNet
 from cmrsynth.models.dit_mask import MaskDiT
 from cmrsynth.models.generator_dcgan import DcganGenerator
 from cmrsynth.models.generator_residual import ResidualGenerator
@@ -16,6 +17,7 @@ MODELS = {
     "MaskUNet": MaskUNet,
     "SpadeUNet": SpadeUNet,
     "MaskDiT": MaskDiT,
+    "MaskControlNet": MaskControlNet,
     "SpadeGenerator": SpadeGenerator,
     "StyleEncoder": StyleEncoder,
     "DcganGenerator": DcganGenerator,
