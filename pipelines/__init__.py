@@ -8,6 +8,7 @@ from cmrsynth.hub.load import local_loading
 from cmrsynth.pipelines.pipeline_autoencoder import AutoencoderPipeline
 from cmrsynth.pipelines.pipeline_gan import GanPipeline
 from cmrsynth.pipelines.pipeline_mask_diffusion import MaskDiffusionPipeline
+from cmrsynth.pipelines.pipeline_mask_generator import MaskGeneratorPipeline
 from cmrsynth.pipelines.pipeline_rectified_flow import RectifiedFlowPipeline
 from cmrsynth.pipelines.pipeline_spade_gan import SpadeGanPipeline
 from cmrsynth.pipelines.pipeline_vae import VaePipeline
@@ -16,6 +17,7 @@ __all__ = [
     "AutoencoderPipeline",
     "GanPipeline",
     "MaskDiffusionPipeline",
+    "MaskGeneratorPipeline",
     "RectifiedFlowPipeline",
     "SpadeGanPipeline",
     "VaePipeline",
@@ -27,3 +29,4 @@ VaePipeline = local_loading(VaePipeline)
 GanPipeline = local_loading(GanPipeline)
 SpadeGanPipeline = local_loading(SpadeGanPipeline)
 AutoencoderPipeline = local_loading(AutoencoderPipeline)
+MaskGeneratorPipeline = local_loading(MaskGeneratorPipeline)

@@ -23,7 +23,7 @@ ALLOWED = {
     "attacks": {"metrics"},
     "hub": {"models", "pipelines", "evaluation", "report", "data", "metrics"},
     "generation": {"data", "hub"},
-    "training": {"data", "flow", "gan", "models", "pipelines", "hub"},
+    "training": {"data", "flow", "gan", "metrics", "models", "pipelines", "hub"},
     "evaluation": {"data", "metrics", "attacks"},
     "certification": {"evaluation", "metrics", "attacks", "data"},
     "report": {"evaluation", "data"},

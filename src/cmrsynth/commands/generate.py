@@ -9,13 +9,26 @@ import typer
 
 from cmrsynth.errors import InputError
 
+GENERATED = "generated"  # the word that asks for drawn masks
+
 
 def generate(
     pipeline: Annotated[str, typer.Option(help="Folder of a trained pipeline (<run>/pipeline), or a Hub id.")],
     masks: Annotated[
-        str, typer.Option(help="Data set whose masks condition the images, as path:split (default split: test).")
+        str,
+        typer.Option(
+            help="Data set whose masks condition the images, as path:split (default split: test); or the word "
+            "generated: masks are drawn by --mask-generator as --plan says, and kept in <output>-masks."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to make.")],
+    mask_generator: Annotated[
+        str | None, typer.Option(help="With --masks generated: folder of a trained mask generator, or a Hub id.")
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="With --masks generated: YAML file of how many masks of which pathology, phase, ..."),
+    ] = None,
     images_per_mask: Annotated[int, typer.Option(min=1, help="Images of each mask, with different noise.")] = 1,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Sampling steps; the pipeline's default (10 for a flow) unless given.")
@@ -41,8 +54,15 @@ def generate(
     Interrupted, the same command goes on where it stopped. Under `accelerate launch -m cmrsynth.cli generate ...`
     every process takes its share; the images are the same.
 
+    A plan lists cells with counts; or it has a total, shared by weight; lists make a cell of each combination:
+
+      cells:
+        - {pathology: [DCM, HCM], vendor: B, phase: [ED, ES], slice_level: mid, count: 20}
+
     Example:
       cmrsynth generate --pipeline runs/acdc/pipeline --masks data/acdc:test --output data/acdc-synthetic
+      cmrsynth generate --pipeline runs/acdc/pipeline --masks generated --mask-generator runs/masks/pipeline
+      --plan plan.yaml --output data/acdc-composed
     """
     from cmrsynth.generation.generate import GenerationSettings
     from cmrsynth.generation.generate import generate as run
@@ -60,9 +80,28 @@ def generate(
         batch_size=batch_size,
         attributes=parse_attributes(set_attribute or []),
     )
+    drawn = resolve_drawing(masks, mask_generator, plan)
+    if drawn:
+        from cmrsynth.generation.compose import compose_masks
+
+        composed = compose_masks(*drawn, pipeline, output.with_name(output.name + "-masks"), seed=seed)
+        masks = f"{composed}:train"
     folder = run(pipeline, masks, output, settings)
     typer.echo(f"synthetic data set in {folder}")
     return folder
+
+
+def resolve_drawing(masks: str, mask_generator: str | None, plan: Path | None) -> tuple[str, Path] | None:
+    """Return the mask generator and the plan if masks are to be drawn, else None."""
+    if masks == GENERATED:
+        if mask_generator is None or plan is None:
+            raise InputError("--masks generated", "--mask-generator and --plan are needed", "give both")
+        return mask_generator, plan
+    if mask_generator is not None or plan is not None:
+        raise InputError(
+            f"--masks {masks}", "--mask-generator and --plan belong to --masks generated", "leave them out"
+        )
+    return None
 
 
 def parse_attributes(pairs: list[str]) -> dict[str, str]:

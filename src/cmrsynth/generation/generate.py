@@ -113,6 +113,10 @@ def generate(
 
 def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -> None:
     """Raise InputError if the masks cannot condition this model, or warn of values it never saw."""
+    if type(pipeline).__name__ == "MaskGeneratorPipeline":
+        raise InputError(
+            "cmrsynth generate", "a mask generator makes no images", "give it as --mask-generator beside --pipeline"
+        )
     size, spacing = pipeline.sample_size, pipeline.config.pixel_spacing_mm
     if slices.masks.shape[1:] != (size, size):
         raise InputError(

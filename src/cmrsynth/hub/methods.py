@@ -78,4 +78,9 @@ METHODS = {
         "autoencoder", "Autoencoder", "an autoencoder (Kingma and Welling 2013, arXiv:1312.6114)", _VAE,
         template="autoencoder.md",
     ),
+    "MaskGeneratorPipeline": Method(
+        "mask-generator", "Mask generator",
+        "a variational autoencoder (Kingma and Welling 2013, arXiv:1312.6114) of signed distances", _VAE,
+        template="mask_generator.md",
+    ),
 }  # fmt: skip
