@@ -52,6 +52,7 @@ def test_every_figure_has_a_floor_and_intervals_or_says_why_it_has_no_value(run)
     assert {f.axis for f in evaluation.figures} == set(AXES)
     for figure in evaluation.figures:
         assert figure.reading
+        assert figure.group, figure.name
         assert figure.rule
         assert figure.n
         if figure.value is None:

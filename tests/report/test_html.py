@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.figure import AXES, GOOD, Evaluation, Picture
+from cmrsynth.evaluation.figure import AXES, DO_NOT_SHARE, GOOD, LOOK, Evaluation, Picture
 from cmrsynth.report.html import render_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -71,6 +71,18 @@ def test_summary_uses_the_words_of_the_deciding_figure(evaluation_folder):
     assert "240 synthetic images were compared with 180 real images of 11 patients" in text
     assert "Utility: look closer. Nearly as good as real." in text
     assert "Privacy: do not share. Too close to training." in text
+
+
+def test_summary_names_a_figure_that_is_worse_than_its_axis(evaluation_folder):
+    evaluation = Evaluation.load(evaluation_folder)
+    figures = [
+        replace(f, verdict=DO_NOT_SHARE, reading="Only one encoder objects.") if f.axis == "fidelity" else f
+        for f in evaluation.figures
+    ]
+    verdict = {**evaluation.verdict, "fidelity": LOOK}
+    replace(evaluation, figures=tuple(figures), verdict=verdict).save(evaluation_folder)
+    text = " ".join(page_of(evaluation_folder).text.split())
+    assert "Fidelity: look closer. Only one encoder objects." in text
 
 
 def test_page_loads_nothing_and_runs_nothing(evaluation_folder):

@@ -72,11 +72,6 @@ def copy_detector_figures(audit: Audit, folder: Path | None, *, updates: int = U
     return [_taken(audit, found), _certain(audit, found)]
 
 
-def copy_detector_figure(audit: Audit, folder: Path | None, *, updates: int = UPDATES) -> Figure:
-    """Return the first of `copy_detector_figures`, the share of images taken for a training image, alone."""
-    return copy_detector_figures(audit, folder, updates=updates)[0]
-
-
 def _recognised(audit: Audit, folder: Path, updates: int) -> Recognised:
     network, facts = trained_detector(audit, folder, updates)
     train, holdout, synthetic = audit.train.images, audit.holdout.images, audit.synthetic.images

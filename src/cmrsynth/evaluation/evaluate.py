@@ -87,7 +87,7 @@ def evaluate(
         figures += utility_figures(arms, train, holdout, teaching, labels, settings, optimistic=optimistic)
     with _timed(seconds, "distances to training"):
         distances = all_distances(*sets, encoder)
-        figures += privacy_figures(*sets, encoder, distances, settings)
+        figures += privacy_figures(*sets, encoder, distances, settings, folder=output / "models")
         figures.append(mask_memory_figure(train, synthetic, settings))
     with _timed(seconds, "attacks on the model"):
         attacked = attack_generator(pipeline, train, holdout, settings)

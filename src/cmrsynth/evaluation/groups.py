@@ -19,8 +19,8 @@ HEADINGS = {
     "Segmentation of real patients": ("dice_", "iou_", "hausdorff_95_", "assd_", "utility_"),
     "Copies of training images": ("near_copies", "extraction_rate", "copy_detector", "clique", "mask_memory"),
     "Nearness to training patients": (
-        *("closer_to_train_", "copy_rate_", "nearest_ratio_", "identifiability_", "authenticity_"),
-        *("data_copying_", "likelihood_gap", "sample_attack_", "gan_leaks_", "monte_carlo_"),
+        *("closer_to_train_", "copy_rate_", "nearest_ratio_", "identifiability", "authenticity"),
+        *("data_copying", "likelihood_gap", "gan_leaks_", "monte_carlo_"),
     ),
     "Attacks on the model": ("membership_",),
     "Overfitting": ("overfitting_",),

@@ -37,7 +37,9 @@ def summary(evaluation: Evaluation) -> list[tuple[str, str]]:
     parts = [("", _compared(evaluation.inputs))]
     for axis in AXES:
         verdict = evaluation.verdict[axis]
-        deciding = [f for f in evaluation.figures if f.axis == axis and f.verdict == verdict]
+        own = [f for f in evaluation.figures if f.axis == axis]
+        # a figure may be worse than its axis: one encoder alone does not fail it
+        deciding = [f for f in own if f.verdict == verdict] or driving_figures(own)
         deciding.sort(key=lambda f: not f.headline)
         reading = _sentence(deciding[0].reading) if deciding else ""
         parts.append((f"{axis.capitalize()}: {verdict}.", reading))
