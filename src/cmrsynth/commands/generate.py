@@ -31,16 +31,24 @@ def generate(
     ] = None,
     images_per_mask: Annotated[int, typer.Option(min=1, help="Images of each mask, with different noise.")] = 1,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps; the pipeline's default (10 for a flow) unless given.")
+        int | None,
+        typer.Option(min=1, help="Sampling steps; the pipeline's default unless given (flow 10, diffusion 50)."),
     ] = None,
     solver: Annotated[
-        str | None, typer.Option(help="Of a flow: heun (second order, default) or euler (first order, half the cost).")
+        str | None,
+        typer.Option(
+            help="Flow: heun (second order, default) or euler (half the cost). Diffusion: ddpm, ddim, dpm, unipc."
+        ),
     ] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; 1, the default, follows the conditions as learned.")
     ] = None,
     mask_guidance: Annotated[
         float | None, typer.Option(help="Guidance scale of the mask alone; that of --guidance unless given.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another option of the pipeline's call, as in --option temperature=0.8; repeatable."),
     ] = None,
     set_attribute: Annotated[
         list[str] | None,
@@ -75,7 +83,7 @@ def generate(
     }
     settings = GenerationSettings(
         images_per_mask=images_per_mask,
-        sampling={name: value for name, value in options.items() if value is not None},
+        sampling={**parse_options(option or []), **{k: v for k, v in options.items() if v is not None}},
         seed=seed,
         batch_size=batch_size,
         attributes=parse_attributes(set_attribute or []),
@@ -102,6 +110,22 @@ def resolve_drawing(masks: str, mask_generator: str | None, plan: Path | None) -
             f"--masks {masks}", "--mask-generator and --plan belong to --masks generated", "leave them out"
         )
     return None
+
+
+def parse_options(pairs: list[str]) -> dict[str, float]:
+    """Return numeric options from texts like "temperature=0.8".
+
+    >>> parse_options(["temperature=0.8"])
+    {'temperature': 0.8}
+    """
+    options = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            options[name] = float(value)
+        except ValueError as error:
+            raise InputError("--option", f"{pair!r} is not name=number", "write --option temperature=0.8") from error
+    return options
 
 
 def parse_attributes(pairs: list[str]) -> dict[str, str]:

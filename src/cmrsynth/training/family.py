@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +88,9 @@ class Family(ABC):
 
     def load_state(self, state: dict[str, float]) -> None:  # noqa: B027
         """Restore what `state` returned."""
+
+
+FamilyClass = Callable[[TrainingConfig, SliceSet], Family]  # the class, or a function that chooses one
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from cmrsynth.hub.export import export_pipeline
 from cmrsynth.provenance import portable_path, provenance
 from cmrsynth.training.checkpoint import latest_checkpoint
 from cmrsynth.training.config import TrainingConfig, parse_config
-from cmrsynth.training.family import Family, parameter_count
+from cmrsynth.training.family import FamilyClass, parameter_count
 from cmrsynth.training.run import Run
 from cmrsynth.training.sample_grid import write_sample_grid
 
 
-def main(config_class: type[TrainingConfig], family_class: type[Family]) -> None:
+def main(config_class: type[TrainingConfig], family_class: FamilyClass) -> None:
     """Run a training program: options from the command line; a mistake in them is one message, no traceback."""
     try:
         train(parse_config(config_class), family_class)
@@ -33,7 +33,7 @@ def main(config_class: type[TrainingConfig], family_class: type[Family]) -> None
         raise SystemExit(f"error: {error}") from None
 
 
-def train(config: TrainingConfig, family_class: type[Family]) -> None:
+def train(config: TrainingConfig, family_class: FamilyClass) -> None:
     """Train until the budget is used up, then export the pipeline."""
     run = Run(config, family_class)
     run.resume()
@@ -111,7 +111,7 @@ def finish(run: Run) -> None:
     config, accelerator, slices = run.config, run.accelerator, run.train_slices
     batch = config.batch_size * config.gradient_accumulation_steps * accelerator.num_processes
     facts = {
-        "config": {**asdict(config), "data": portable_path(config.data), "output": portable_path(config.output)},
+        "config": {k: portable_path(v) if isinstance(v, str) else v for k, v in asdict(config).items()},
         "data": {
             "location": portable_path(slices.name),
             "fingerprint": slices.fingerprint,

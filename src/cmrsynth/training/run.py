@@ -20,7 +20,7 @@ from cmrsynth.processes import check_processes, use_cores
 from cmrsynth.training.batches import Batch, Withholding, draw_batch, positions_of_step
 from cmrsynth.training.checkpoint import latest_checkpoint, load_checkpoint, read_state, save_checkpoint
 from cmrsynth.training.config import TrainingConfig
-from cmrsynth.training.family import Family, seeded_weights
+from cmrsynth.training.family import FamilyClass, seeded_weights
 from cmrsynth.training.precision import resolve_precision
 from cmrsynth.training.schedule import Budget, learning_rate_factor
 
@@ -33,7 +33,7 @@ class Run:
         family_class: what is trained.
     """
 
-    def __init__(self, config: TrainingConfig, family_class: type[Family]) -> None:
+    def __init__(self, config: TrainingConfig, family_class: FamilyClass) -> None:
         self.config, self.folder = config, Path(config.output)
         self.accelerator = make_accelerator(config)
         self.train_slices = load_slices(config.data, config.train_split)
