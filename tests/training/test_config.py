@@ -11,6 +11,7 @@ from cmrsynth.training.config import RectifiedFlowConfig, parse_config
 from cmrsynth.training.diffusion_config import DiffusionConfig
 from cmrsynth.training.gan_config import GanConfig
 from cmrsynth.training.latent_config import LatentFlowConfig
+from cmrsynth.training.mask_generator_config import MaskGeneratorConfig
 from cmrsynth.training.vae_config import VaeConfig
 
 NEEDED = ("--data", "d", "--output", "o", "--max-train-steps", "5")
@@ -49,6 +50,7 @@ def test_settings_that_cannot_work_are_refused(arguments: tuple[str, ...]) -> No
 # which program a published configuration is for, by a part of its name; the first that fits
 PROGRAMS = {
     "latent_flow": LatentFlowConfig,
+    "mask_generator": MaskGeneratorConfig,
     "diffusion": DiffusionConfig,
     "autoencoder": AutoencoderConfig,
     "vae": VaeConfig,

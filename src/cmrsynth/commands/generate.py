@@ -32,13 +32,11 @@ def generate(
     images_per_mask: Annotated[int, typer.Option(min=1, help="Images of each mask, with different noise.")] = 1,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Sampling steps; the pipeline's default unless given (flow 10, diffusion 50)."),
+        typer.Option(min=1, help="Sampling steps; by default 10 of a flow, 50 of a diffusion model."),
     ] = None,
     solver: Annotated[
         str | None,
-        typer.Option(
-            help="Flow: heun (second order, default) or euler (half the cost). Diffusion: ddpm, ddim, dpm, unipc."
-        ),
+        typer.Option(help="Flow: heun (default) or euler (half the cost). Diffusion: ddpm, ddim, dpm, unipc."),
     ] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; 1, the default, follows the conditions as learned.")
