@@ -55,16 +55,25 @@ def copying(generated: np.ndarray, train: np.ndarray, holdout: np.ndarray) -> di
     Returns:
         `median_generated`, `median_holdout`: of the best-match Dice to `train`.
         `holdout_quantile_95`: of that Dice over `holdout`.
-        `share_above_quantile`: of the generated masks above it; .05 for masks that are as new as other patients'.
-        `near_duplicates`, `near_duplicates_holdout`: shares above .99.
+        `share_above_quantile`: of the generated masks above it; .05 for masks that are as new as other patients', but
+        more for masks that are only smoother or more typical than real ones, which match everybody's.
+        `share_closer_to_train`: of the generated masks that match a training mask better than a held-out one, among
+        equally many of each (ties count half); .5 for masks that are no copies, however typical they are.
+        `near_duplicates`, `near_duplicates_holdout`: shares above .99; as with the quantile, smooth masks of a simple
+        shape can be near duplicates of many patients'.
     """
     made, other = best_dice(generated, train)[0], best_dice(holdout, train)[0]
     limit = float(np.quantile(other, 0.95))
+    fewest = min(len(train), len(holdout))
+    to_train, to_holdout = (
+        best_dice(generated, part[np.linspace(0, len(part) - 1, fewest).astype(int)])[0] for part in (train, holdout)
+    )
     return {
         "median_generated": float(np.median(made)),
         "median_holdout": float(np.median(other)),
         "holdout_quantile_95": limit,
         "share_above_quantile": float((made > limit).mean()),
+        "share_closer_to_train": float((to_train > to_holdout).mean() + (to_train == to_holdout).mean() / 2),
         "near_duplicates": float((made > NEAR_DUPLICATE).mean()),
         "near_duplicates_holdout": float((other > NEAR_DUPLICATE).mean()),
     }
