@@ -37,7 +37,8 @@ def write_record(rows: Sequence[Row], output: Path, speed: Sequence[dict[str, An
 def markdown(rows: Sequence[Row], speed: Sequence[dict[str, Any]], made: dict[str, Any]) -> str:
     """Return the certificate as Markdown."""
     counted = ", ".join(f"{count} {outcome}" for outcome, count in totals(rows).items())
-    lines = ["# Certification", "", f"{counted}.", f"Made with `{made['command']}` on {made['hardware']}.", ""]
+    lines = ["# Certification", "", *([f"{counted}.", ""] if rows else [])]
+    lines += [f"Made with `{made['command']}` on {made['hardware']}.", ""]
     for kind, title in (("plant", "Planted failures"), ("control", "Controls")):
         own = [row for row in rows if row.kind == kind]
         if own:
