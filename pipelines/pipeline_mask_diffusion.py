@@ -254,7 +254,7 @@ class MaskDiffusionPipeline(DiffusionPipeline):
         shape = (batch_size, self.unet.config.in_channels, *(side // self.latent_factor for side in size))
         sample = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
-            acts = control_range[0] <= step / num_inference_steps <= control_range[1]
+            acts = control_range[0] <= step / num_inference_steps < control_range[1]
             predicted = self.condition_encoder.guided(
                 predict, sample, timestep, scale=guidance_scale, mask_scale=mask_guidance_scale, with_mask=acts
             )

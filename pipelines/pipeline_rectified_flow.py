@@ -217,7 +217,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         sigmas = self.scheduler.sigmas
 
         def velocity(point: Tensor, step: int) -> Tensor:
-            acts = control_range[0] <= step / steps <= control_range[1]
+            acts = control_range[0] <= step / steps < control_range[1]
             timestep = 1000 * sigmas[step].to(device)
             return self.condition_encoder.guided(predict, point, timestep, **scales, with_mask=acts)
 

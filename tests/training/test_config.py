@@ -8,6 +8,7 @@ import yaml
 from cmrsynth.errors import InputError
 from cmrsynth.training.autoencoder_config import AutoencoderConfig
 from cmrsynth.training.config import RectifiedFlowConfig, parse_config
+from cmrsynth.training.controlnet_config import ControlNetConfig
 from cmrsynth.training.diffusion_config import DiffusionConfig
 from cmrsynth.training.gan_config import GanConfig
 from cmrsynth.training.latent_config import LatentFlowConfig
@@ -49,6 +50,8 @@ def test_settings_that_cannot_work_are_refused(arguments: tuple[str, ...]) -> No
 
 # which program a published configuration is for, by a part of its name; the first that fits
 PROGRAMS = {
+    "controlnet_base": RectifiedFlowConfig,
+    "controlnet": ControlNetConfig,
     "latent_flow": LatentFlowConfig,
     "mask_generator": MaskGeneratorConfig,
     "diffusion": DiffusionConfig,
