@@ -207,7 +207,7 @@ def _impossible_images(sets: ThreeSets) -> Figure:
         return impossible_all(each.found, sets.labels)["any"], each.patient_id
 
     measured = measured_share(seen, sets, (sets.holdout,))
-    judgement = judge_share(measured, slack=0.05, far=0.25)
+    judgement = judge_share(measured, slack=0.05, far=0.25, sure=False)
     rules = impossible_all(sets.synthetic.found, sets.labels)
     return judged(
         "fidelity",

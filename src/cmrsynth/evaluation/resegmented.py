@@ -103,18 +103,22 @@ def measured_share(
     return Measured(value, interval, floor, floor_interval)
 
 
-def judge_share(measured: Measured, *, slack: float, far: float) -> Judgement:
+def judge_share(measured: Measured, *, slack: float, far: float, sure: bool = True) -> Judgement:
     """Judge a share of faulty slices that should not exceed that of real patients.
 
     Args:
         measured: the share, and that of real patients.
         slack: how much more than the upper end of the real interval does not matter.
         far: how much more is unacceptable, if the interval says so too.
+        sure: what is counted is certain, so that every case weighs. Where a network found it and may err, a share
+            whose interval reaches that of real patients is no finding.
 
     >>> judge_share(Measured(0.01, (0.0, 0.02), 0.0, (0.0, 0.0)), slack=0.02, far=0.1).verdict
     'good'
     >>> judge_share(Measured(0.6, (0.5, 0.7), 0.0, (0.0, 0.0)), slack=0.02, far=0.1).verdict
     'do not share'
+    >>> judge_share(Measured(0.08, (0.0, 0.2), 0.0, (0.0, 0.02)), slack=0.05, far=0.25, sure=False).verdict
+    'good'
     """
     top = max(measured.floor, measured.floor_interval[1] if measured.floor_interval else 0.0)
     low = measured.interval[0] if measured.interval else measured.value
@@ -122,7 +126,9 @@ def judge_share(measured: Measured, *, slack: float, far: float) -> Judgement:
         f"good up to {slack:g} above the upper end of the share on real patients ({top + slack:.3f}), do not share "
         f"from {far:g} above it ({top + far:.3f}) if the interval stays above the first bound"
     )
-    if measured.value <= top + slack:
+    if not sure:
+        rule += "; good as well where the interval reaches the share on real patients"
+    if measured.value <= top + slack or (not sure and low <= top):
         return Judgement(GOOD, rule)
     return Judgement(DO_NOT_SHARE if measured.value >= top + far and low > top + slack else LOOK, rule)
 
