@@ -50,7 +50,7 @@ def said(**verdicts: str) -> dict[str, Observation]:
         (replace(PLANT, must_fire=(Sign("loud"),)), {"loud": LOOK, "calm": GOOD}, DETECTED),
         (CONTROL, {"calm": GOOD}, PASSED),
         (CONTROL, {"calm": LOOK}, FALSE_ALARM),
-        (CONTROL, {"calm": NOT_COMPUTED}, FALSE_ALARM),  # silence that proves nothing
+        (CONTROL, {"calm": NOT_COMPUTED}, SKIPPED),  # silence that proves nothing
         (CONTROL, {}, FALSE_ALARM),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from cmrsynth.certification.ground import toy_ground
 from cmrsynth.certification.planting import only
 from cmrsynth.evaluation.figure import GOOD, LOOK, NOT_COMPUTED
-from cmrsynth.evaluation.missing_values import missing_value_figures, rarest
+from cmrsynth.evaluation.missing_values import Kind, missing_value_figures, rarest, share_of
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,18 @@ def test_an_attribute_that_images_do_not_show_is_not_judged(toy) -> None:
     ]
     figure = figures_of(toy, toy.third, train=random[0], holdout=random[1])["shown_vendor"]
     assert figure.verdict == NOT_COMPUTED
-    assert "itself recognises" in figure.reading
+    assert "would not notice" in figure.reading
 
 
 def test_the_ratio_is_at_most_one() -> None:
     many, few = np.repeat(["a", "b"], [9, 1]), np.repeat(["a", "b"], [5, 5])
-    assert rarest(many, few, ("a", "b")) == pytest.approx(0.2)
-    assert rarest(few, few, ("a", "b")) == 1
+    assert rarest(many, few, [Kind("a"), Kind("b")]) == pytest.approx(0.2)
+    assert rarest(few, few, [Kind("a")]) == 1
+    assert share_of(Kind("c"), many, few) == 1  # in neither
+
+
+def test_one_value_in_the_place_of_all_shows_in_what_is_missing_beside_it() -> None:
+    """Where only "a" can be told from the rest, a set of nothing but "a" lacks the others."""
+    only_a, real = np.repeat("a", 10), np.repeat(["a", "b", "c"], 4)
+    assert rarest(only_a, real, [Kind("a")]) == 1
+    assert rarest(only_a, real, [Kind("a"), Kind("a", others=True)]) == 0

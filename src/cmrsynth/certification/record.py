@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrsynth.certification.runner import FAULTY, SKIPPED, Reading, Row, totals
+from cmrsynth.evaluation.figure import GOOD
 from cmrsynth.provenance import portable_path, provenance
 
 JSON_NAME, MARKDOWN_NAME = "certification.json", "certification.md"
@@ -69,7 +70,8 @@ def told(row: Row) -> str:
     if row.outcome in FAULTY:
         readings = [reading for reading in readings if not reading.as_expected]
     elif row.kind == "control":
-        return f"{len(readings)} figures good"
+        good = sum(reading.verdict == GOOD for reading in readings)
+        return f"{good} figures good" + (f", {len(readings) - good} not computed" if good < len(readings) else "")
     else:
         readings = list(row.fired)
     return "; ".join(shown(reading) for reading in readings)

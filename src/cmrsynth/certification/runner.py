@@ -11,7 +11,7 @@ from typing import Any
 from cmrsynth.certification.entries import Entry, Plant
 from cmrsynth.certification.families import Observation, Observations, observe
 from cmrsynth.certification.ground import Ground
-from cmrsynth.evaluation.figure import GOOD
+from cmrsynth.evaluation.figure import GOOD, NOT_COMPUTED
 
 DETECTED, PASSED, MISSED, FALSE_ALARM, SKIPPED = "detected", "passed", "missed", "false alarm", "skipped"
 OUTCOMES = (DETECTED, PASSED, MISSED, FALSE_ALARM, SKIPPED)
@@ -67,7 +67,8 @@ class Row:
 def judge_entry(entry: Entry, found: Observations) -> tuple[str, tuple[Reading, ...], tuple[Reading, ...]]:
     """Return the outcome, and the readings of the figures that must fire and of those that must not.
 
-    A figure that was to stay quiet and could not be computed counts as a false alarm: its silence proves nothing.
+    A figure that was to stay quiet and could not be computed (data may know no vendor) accuses nobody and is shown as
+    such; where none of them was computed, a control is skipped, for that silence proves nothing.
     """
     absent = Observation(None, "absent")
 
@@ -76,12 +77,14 @@ def judge_entry(entry: Entry, found: Observations) -> tuple[str, tuple[Reading, 
         return Reading(figure, expected, seen.value, seen.verdict)
 
     fired = tuple(read(sign.figure, sign.verdicts) for sign in entry.must_fire)
-    quiet = tuple(read(figure, (GOOD,)) for figure in entry.must_stay_quiet)
+    quiet = tuple(read(figure, (GOOD, NOT_COMPUTED)) for figure in entry.must_stay_quiet)
     if not all(reading.as_expected for reading in fired):
         return MISSED, fired, quiet
     if not all(reading.as_expected for reading in quiet):
         return FALSE_ALARM, fired, quiet
-    return (DETECTED if isinstance(entry, Plant) else PASSED), fired, quiet
+    if isinstance(entry, Plant):
+        return DETECTED, fired, quiet
+    return (PASSED if any(reading.verdict == GOOD for reading in quiet) else SKIPPED), fired, quiet
 
 
 def examine(entry: Entry, ground: Ground) -> Row:
@@ -90,6 +93,7 @@ def examine(entry: Entry, ground: Ground) -> Row:
     outcome, fired, quiet = SKIPPED, (), ()
     if not why:
         outcome, fired, quiet = judge_entry(entry, observe(ground, entry.make(ground), entry.figures))
+        why = "none of its figures could be computed" if outcome == SKIPPED else ""
     return Row(
         name=entry.name,
         kind="plant" if isinstance(entry, Plant) else "control",
