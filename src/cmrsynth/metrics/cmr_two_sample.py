@@ -50,7 +50,7 @@ Examples:
     >>> is_real, patient_id = np.arange(48) < 24, np.arange(48) // 2
     >>> images = rng.uniform(0.4, 0.6, size=(48, 32, 32))
     >>> images[~is_real] = (images[~is_real] + np.roll(images[~is_real], 1, axis=2)) / 2  # blurred
-    >>> result = CmrTwoSample().compute(images=images, is_real=is_real, patient_id=patient_id, updates=8, resamples=20)
+    >>> result = CmrTwoSample().compute(images=images, is_real=is_real, patient_id=patient_id, updates=2, resamples=20)
     >>> 0 <= result["two_sample_auc"] <= 1
     True
 """
