@@ -16,12 +16,6 @@ def vocabularies(slices: SliceSet, attributes: list[str]) -> dict[str, list[str]
     return {name: values for name, values in found.items() if values}
 
 
-def scalar_statistics(slices: SliceSet, scalars: list[str]) -> dict[str, tuple[float, float]]:
-    """Return (mean, standard deviation) of each scalar over the slices that state it; others are left out."""
-    found = {name: getattr(slices, name)[np.isfinite(getattr(slices, name))] for name in scalars}
-    return {name: (float(x.mean()), float(x.std()) or 1.0) for name, x in found.items() if len(x)}
-
-
 def known_conditions(pipeline: Any, slices: SliceSet) -> dict[str, list[str | float | None]]:
     """Return the slices' attributes and scalars as arguments of `pipeline`.
 
@@ -37,7 +31,8 @@ def encoder_conditions(config: Any, slices: SliceSet) -> dict[str, list[str | fl
     for name, words in (config.vocabularies or {}).items():
         values[name] = [word if word in words else None for word in getattr(slices, name).tolist()]
     for name in config.scalars or {}:
-        values[name] = [float(x) if np.isfinite(x) else None for x in getattr(slices, name)]
+        stated = getattr(slices, name, [None] * len(slices))  # no built data set states one so far
+        values[name] = [float(x) if x is not None and np.isfinite(x) else None for x in stated]
     return values
 
 

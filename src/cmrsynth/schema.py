@@ -14,7 +14,6 @@ PHASES = ("ED", "ES", "other")
 SLICE_LEVELS = ("basal", "mid", "apical", "unknown")
 UNKNOWN = "unknown"  # value of a text column whose source does not say
 ATTRIBUTES = ("pathology", "vendor", "phase", "slice_level")  # columns a generator can be conditioned on
-SCALARS = ("ejection_fraction", "wall_thickness", "age", "bmi")  # %, mm, years, kg/m2; also conditions, where stated
 INTENSITY_MAX = 65535  # images are uint16; 0..65535 stands for intensity 0..1 after preprocessing
 
 

@@ -110,20 +110,17 @@ def resolve_drawing(masks: str, mask_generator: str | None, plan: Path | None) -
     return None
 
 
-def parse_options(pairs: list[str]) -> dict[str, float]:
-    """Return numeric options from texts like "temperature=0.8".
+def parse_options(pairs: list[str]) -> dict[str, object]:
+    """Return options from texts like "temperature=0.8", values read as YAML.
 
-    >>> parse_options(["temperature=0.8"])
-    {'temperature': 0.8}
+    >>> parse_options(["temperature=0.8", "control_range=[0, 0.5]"])
+    {'temperature': 0.8, 'control_range': [0, 0.5]}
     """
-    options = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            options[name] = float(value)
-        except ValueError as error:
-            raise InputError("--option", f"{pair!r} is not name=number", "write --option temperature=0.8") from error
-    return options
+    import yaml
+
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise InputError("--option", f"{wrong[0]!r} is not name=value", "write it as in --option temperature=0.8")
+    return {name: yaml.safe_load(value) for name, value in (pair.split("=", 1) for pair in pairs)}
 
 
 def parse_attributes(pairs: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.attack_statistics import MIN_FITTED, Scored, Sides
 from cmrsynth.evaluation.blind import blind_check
+from cmrsynth.evaluation.figure import LOOK, NOT_COMPUTED
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.labels import one_hot
 from cmrsynth.metrics.membership import image_difficulty
@@ -40,10 +41,12 @@ class Refused:
     Args:
         why: a sentence for the reader.
         details: JSON-able numbers, such as those of the blind baseline.
+        verdict: "look closer" where a generator was given that these attacks cannot reach: that is no all-clear.
     """
 
     why: str
     details: dict[str, Any]
+    verdict: str = NOT_COMPUTED
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,14 @@ def attack_generator(
         why = "No pipeline was given, so the generator itself could not be attacked; add --pipeline."
         return Refused(why, {})
     if not (hasattr(pipeline, "velocity") or hasattr(pipeline, "predict_noise")):
-        why = f"{type(pipeline).__name__} is no flow or diffusion pipeline, so these attacks do not apply to it."
-        return Refused(why, {})
+        why = (
+            f"{type(pipeline).__name__} is no flow or diffusion pipeline, so the model itself was not attacked: its "
+            "images alone were looked at, and that is not enough to share the model."
+        )
+        return Refused(why, {}, verdict=LOOK)
     _check_size(pipeline, train)
+    if min(len(train.patients), len(holdout.patients)) < 2:
+        return Refused("An attack is judged over patients, so at least two on each side are needed.", {})
     blind = blind_check(train, holdout, settings)
     if blind["shifted"]:
         return Refused(_shifted_text(blind["blind_auc"]), blind)

@@ -84,6 +84,8 @@ def judge_cliques(measured: Measured) -> Judgement:
     )
     if measured.value == 0:
         return Judgement(GOOD, rule)
+    if measured.floor_interval is None:
+        return Judgement(LOOK, f"{rule}; without samples of other masks the two cannot be told apart")
     return Judgement(DO_NOT_SHARE if measured.interval[0] > max(0.01, others) else LOOK, rule)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 UPDATES = 700
 NULL, MANY, APART = 0.05, 0.3, 0.15
 MIN_PATIENTS = 6
+MIN_COPIED = 3  # patients among surely recognised images, before they alone forbid sharing
 PLANTED = 100  # images
 TITLES = {
     "copy_detector": "Recognised as a training image (contrastive copy detector)",
@@ -124,11 +125,16 @@ def _taken(audit: Audit, found: Recognised) -> Figure:
 def _certain(audit: Audit, found: Recognised) -> Figure:
     count, interval, measured, threshold = far_below(audit, 1 - found.synthetic, 1 - found.holdout)
     most = np.argsort(-found.synthetic)[:8]
+    judgement = judge_near_copies(count, interval)
+    patients = len(np.unique(audit.synthetic.patient_id[1 - found.synthetic < threshold]))
+    if judgement.verdict == DO_NOT_SHARE and patients < MIN_COPIED:
+        rule = f"{judgement.rule}; look closer while they are images of fewer than {MIN_COPIED} patients' masks"
+        judgement = Judgement(LOOK, f"{rule}: slices of one heart are alike")
     return audit.figure(
         "copy_detector_certain",
         TITLES["copy_detector_certain"],
         measured,
-        judge_near_copies(count, interval),
+        judgement,
         f"{count} of {len(found.synthetic)} synthetic images are twice as close to a training image as held-out images "
         "ever are; moved or cropped copies need not be.",
         found.made_with,

@@ -23,6 +23,7 @@ from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.leakage import leakage_figures
 from cmrsynth.evaluation.mask_memory import mask_memory_figure
 from cmrsynth.evaluation.membership_attack import membership_figures
+from cmrsynth.evaluation.missing_values import missing_value_figures
 from cmrsynth.evaluation.overfitting import overfitting_figures
 from cmrsynth.evaluation.pictures import draw_pictures
 from cmrsynth.evaluation.privacy import privacy_figures
@@ -83,6 +84,7 @@ def evaluate(
     with _timed(seconds, "anatomy"):
         figures += adherence_figures(*sets, labels, judge, settings)
         figures += recognition_figures(*sets, encoder, judge, settings)
+        figures += missing_value_figures(*sets, encoder, judge, settings)
     with _timed(seconds, "utility"):
         figures += utility_figures(arms, train, holdout, teaching, labels, settings, optimistic=optimistic)
     with _timed(seconds, "distances to training"):

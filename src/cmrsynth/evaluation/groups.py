@@ -15,7 +15,7 @@ HEADINGS = {
     "Diversity": ("pairwise_ms_ssim", "vendi_score", "per_mask_"),
     "Anatomy": ("anatomy_",),
     "Volumes": ("lv_",),
-    "Conditions": ("recognition_",),
+    "Conditions": ("recognition_", "shown_"),
     "Segmentation of real patients": ("dice_", "iou_", "hausdorff_95_", "assd_", "utility_"),
     "Copies of training images": ("near_copies", "extraction_rate", "copy_detector", "clique", "mask_memory"),
     "Nearness to training patients": (

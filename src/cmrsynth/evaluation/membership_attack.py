@@ -59,7 +59,8 @@ def membership_figures(
     if isinstance(attacked, Refused):
         n = {"members": len(train.patients), "nonmembers": len(holdout.patients), "slices": len(train) + len(holdout)}
         refused = [not_computed("privacy", name, title, attacked.why, n, "none") for name, title in TITLES.items()]
-        return [replace(figure, details=attacked.details) for figure in refused]
+        refused = [replace(figure, details=attacked.details) for figure in refused]
+        return [replace(refused[0], verdict=attacked.verdict), *refused[1:]]
     found = aucs_with_intervals(attacked.attacks, settings.resamples, settings.seed)
     null = null_aucs(attacked.attacks, settings.seed)
     return [

@@ -204,12 +204,15 @@ def _data_copying(audit: Audit, distances: Distances, copying_confirmed: bool) -
         half, rest = halves[draw]
         rng = np.random.default_rng(derive_seed(audit.settings.seed, "data copying", draw))
         rows = half if name == "holdout" else rng.permutation(len(points[name]))[:size]
-        cells = min(3, max(1, size // (2 * CELL)))
+        cells = min(3, max(1, min(size, len(points["synthetic"])) // (2 * CELL)))
         return data_copying(points[name][rows], points["holdout"][rest], points["train"], cells=cells)
 
     value, floors, planted = (
         np.array([of(name, draw) for draw in range(len(halves))]) for name in ("synthetic", "holdout", "planted")
     )
+    if not all(np.isfinite(draws).any() for draws in (value, floors, planted)):
+        why = f"No part of feature space holds {CELL} images of each set."
+        return not_computed("privacy", "data_copying", TITLES["data_copying"], why, audit.n, distances.made_with)
     floor = (float(np.nanmin(floors)), float(np.nanmax(floors)))
     spread = (float(np.nanmin(value)), float(np.nanmax(value)))
     measured = Measured(float(np.nanmean(value)), spread, float(np.nanmean(floors)), floor)

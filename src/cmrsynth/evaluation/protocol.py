@@ -147,6 +147,12 @@ def _measure(
     found.record(segmenters)
     found.add(*_three_arms(sets, segmenters, labels, settings, optimistic=optimistic))
     for other in external:
+        if shared := sorted(set(other.patients) & set(teaching.patients)):
+            raise InputError(
+                other.name,
+                f"synthetic images were made from masks of {len(shared)} of its patients, the first {shared[0]}",
+                "generate from the training patients' masks, or test on another data set",
+            )
         found.add(*score_external(segmenters, other, labels, settings))
     left_out, networks = left_out_vendors(*sets, labels, settings, models)
     found.record(networks)

@@ -70,7 +70,7 @@ def _features(part: SliceSet, region: np.ndarray | None, settings: EvaluationSet
         usable &= region.sum((1, 2)) >= SMALLEST_REGION
     rows = np.flatnonzero(usable)
     if len(rows) > MOST:
-        rng = np.random.default_rng(derive_seed(settings.seed, "radiomics", part.name))
+        rng = np.random.default_rng(derive_seed(settings.seed, "radiomics", part.fingerprint))
         rows = np.sort(rng.choice(rows, MOST, replace=False))
     if len(rows) < FEWEST:
         return None, part.patient_id[rows]

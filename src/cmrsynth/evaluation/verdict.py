@@ -146,17 +146,24 @@ def judge_near_copies(count: int, interval: Interval) -> Judgement:
     return Judgement(DO_NOT_SHARE if interval[0] > 0.01 else LOOK, rule)
 
 
-def judge_closeness(measured: Measured) -> Judgement:
-    """Judge the share of synthetic images closer to training than to held-out patients; 0.5 is chance."""
+def judge_closeness(measured: Measured, *, copied: float = 1.0) -> Judgement:
+    """Judge the share of synthetic images closer to training than to held-out patients; 0.5 is chance.
+
+    Args:
+        measured: the share, and that of real patients.
+        copied: what copies of training images reach: far from 1 where training patients are many more than held-out
+            ones, because only as many of them are compared at a time.
+    """
+    worst = 0.5 + 0.5 * (max(copied, 0.5) - 0.5)
     top = max(0.5, measured.floor_interval[1] if measured.floor_interval else 0.5)
     low = measured.interval[0] if measured.interval else measured.value
     rule = (
         f"good if the interval reaches 0.5 or the share is within the real-versus-real interval (up to {top:.2f}); "
-        "do not share above 0.75"
+        f"do not share above {worst:.2f}, halfway to what copies reach"
     )
     if low <= 0.5 or measured.value <= top:
         return Judgement(GOOD, rule)
-    return Judgement(DO_NOT_SHARE if measured.value > 0.75 else LOOK, rule)
+    return Judgement(DO_NOT_SHARE if measured.value > worst else LOOK, rule)
 
 
 def judge_attack(value: float, interval: Interval | None, *, chance: float = 0.6) -> Judgement:

@@ -266,8 +266,12 @@ def _judge(measured: Measured, excess: Interval | None, error_of_guess: float | 
     )
     if error_of_guess is not None and measured.floor >= error_of_guess:
         return Judgement(LOOK, rule)
-    if measured.value <= CLOSE * measured.floor or excess is None or excess[0] <= 0:
+    if error_of_guess is not None and measured.value >= error_of_guess and measured.value > CLOSE * measured.floor:
+        return Judgement(DO_NOT_SHARE if measured.value > APART * measured.floor else LOOK, rule)
+    if measured.value <= CLOSE * measured.floor or (excess is not None and excess[0] <= 0):
         return Judgement(GOOD, rule)
+    if excess is None:  # too few patients in common to compare
+        return Judgement(LOOK, rule)
     return Judgement(DO_NOT_SHARE if measured.value > APART * measured.floor else LOOK, rule)
 
 

@@ -42,8 +42,8 @@ def synthetic_card(record: dict[str, Any], rows: datasets.Dataset) -> str:
 
 # Synthetic cardiac MRI short-axis slices
 
-{len(rows)} images that show no patient: each was sampled from noise by a generator, given a label mask.
-The masks are those of {len(set(rows["patient_id"]))} real patients; `patient_id` and `mask_row` say which.
+{len(rows)} images that show no patient: each was sampled from noise by a generator.
+{_origin_of_masks(rows)}
 Whether the images may be shared is a question of the privacy figures in the report of `cmrsynth evaluate`, and of the
 licence of the training data; this card does not answer it. Not for diagnosis.
 
@@ -70,3 +70,12 @@ An image is reproduced by `torch.Generator().manual_seed(seed)` with its `seed`,
 
 Labels: 0 background, 1 LV cavity, 2 LV myocardium, 3 RV cavity; `annotated_labels` says which the masks have.
 """
+
+
+def _origin_of_masks(rows: datasets.Dataset) -> str:
+    if not any(rows["annotated_labels"]):
+        return "The generator takes no masks: the images are not labelled, and their masks are blank."
+    if set(rows["source"]) == {"synthetic:mask-generator"}:
+        return "Their masks were drawn by a mask generator and belong to no patient; every mask counts as a patient."
+    patients = len(set(rows["patient_id"]))
+    return f"Their masks are those of {patients} real patients; `patient_id` and `mask_row` say which."

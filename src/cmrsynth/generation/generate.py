@@ -30,7 +30,7 @@ from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
 from cmrsynth.processes import process_state
 from cmrsynth.provenance import portable_path, provenance
-from cmrsynth.schema import INTENSITY_MAX, synthetic_features
+from cmrsynth.schema import ATTRIBUTES, INTENSITY_MAX, UNKNOWN, synthetic_features
 from cmrsynth.seeds import derive_seed
 
 RECORD = "generate.json"
@@ -117,6 +117,8 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
         raise InputError(
             "cmrsynth generate", "a mask generator makes no images", "give it as --mask-generator beside --pipeline"
         )
+    if not hasattr(pipeline, "condition_encoder"):
+        raise InputError("cmrsynth generate", "an autoencoder makes no new images", "train a latent flow on it")
     size, spacing = pipeline.sample_size, pipeline.config.pixel_spacing_mm
     if slices.masks.shape[1:] != (size, size):
         raise InputError(
@@ -129,7 +131,7 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
             slices.name, f"pixel spacing differs by {off:.2f} mm from the model's {spacing:.2f} mm",
             f"build the masks with --spacing {spacing:.2f}",
         )  # fmt: skip
-    known = set(inspect.signature(pipeline.check_inputs).parameters) - {"mask", "output_type"}
+    known = set(inspect.signature(pipeline.check_inputs).parameters) - {"mask", "output_type", "style_image"}
     if strangers := sorted(set(settings.sampling) - known):
         raise InputError(
             "cmrsynth generate", f"{type(pipeline).__name__} has no option {strangers}", f"it has {sorted(known)}"
@@ -137,7 +139,7 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
     try:
         pipeline.condition_encoder.encode(1, **settings.attributes)
         pipeline.check_inputs(None, **settings.sampling)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError("cmrsynth generate", str(error), "change that option") from error
     for name, values in unseen_values(pipeline, slices).items():
         if name not in settings.attributes and process_state().is_main_process:
@@ -150,7 +152,8 @@ def _sample(
     rows = [row for row, _ in jobs]
     seeds = [derive_seed(settings.seed, "image", row, replicate) for row, replicate in jobs]
     chosen = slices.select(rows)
-    attributes = {**known_conditions(pipeline, chosen), **settings.attributes}
+    told = known_conditions(pipeline, chosen)
+    attributes = {**told, **settings.attributes}
     images = pipeline(
         one_hot(torch.from_numpy(chosen.masks)) if pipeline.mask_channels else None,
         **({} if pipeline.mask_channels else {"batch_size": len(rows)}),
@@ -160,9 +163,10 @@ def _sample(
         output_type="np",
     ).images[..., 0]
     sampling = {**dict.fromkeys(RECORDED), **_defaults(pipeline), **settings.sampling}
-    for image, seed, (row, replicate) in zip(images, seeds, jobs, strict=True):
+    for place, (image, seed, (row, replicate)) in enumerate(zip(images, seeds, jobs, strict=True)):
         yield {
             **masks[row],
+            **_unlabelled(pipeline, masks[row], told, place),
             **settings.attributes,
             "image": np.round(image.astype(np.float64) * INTENSITY_MAX).astype(np.uint16),
             "source": f"synthetic:{masks[row]['source'].removeprefix('synthetic:')}",
@@ -172,6 +176,17 @@ def _sample(
             **{name: sampling[name] for name in RECORDED},
             "pipeline_hash": hash_,
         }
+
+
+def _unlabelled(pipeline: Any, row: dict, told: Mapping[str, list], place: int) -> dict[str, Any]:
+    """Return what must not stand beside an image as its label, because the model was not told: blank or "unknown".
+
+    A mask shows pathology, phase and level whether or not the model was told them; nothing shows the vendor.
+    """
+    untold = [name for name in ATTRIBUTES if name not in told or told[name][place] is None]
+    if pipeline.mask_channels:
+        return {name: UNKNOWN for name in untold if name == "vendor"}
+    return {"mask": np.zeros_like(np.asarray(row["mask"])), "annotated_labels": [], **dict.fromkeys(untold, UNKNOWN)}
 
 
 def _defaults(pipeline: Any) -> dict[str, Any]:

@@ -99,6 +99,8 @@ class CmrMembership(Stream, evaluate.Metric):
         interval = bootstrap_patients_together(
             lambda i, j: {"auc": auc(member[i], nonmember[j])}, groups, resamples=resamples, seed=seed
         )["auc"]
+        if value in (0.0, 1.0):  # every resample gives the same, so the bootstrap has no width
+            interval = clopper_pearson(int(value) * min(sizes), min(sizes))
         spread = 1.96 * np.sqrt((sum(sizes) + 1) / (12 * np.prod(sizes)))  # of an attack without information
         result = {"auc": value, "auc_floor": 0.5, "n_members": sizes[0], "n_nonmembers": sizes[1]}
         for name, bounds in (("auc", interval), ("auc_floor", (0.5 - spread, 0.5 + spread))):

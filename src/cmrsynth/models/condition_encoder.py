@@ -203,7 +203,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         network = unet if controlnet is None else controlnet
         nothing = self(self.missing.repeat(len(embedding), 1).to(embedding.device)).to(embedding.dtype)
         shown = {}
-        if mask is not None:
+        if mask is not None and network.config.mask_channels:
             mask = F.avg_pool2d(mask.to(unet.device, unet.dtype), latent_factor)
             shown = {True: network.prepare_mask(mask), False: network.prepare_mask(torch.zeros_like(mask))}
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from cmrsynth.errors import InputError
-from cmrsynth.schema import ATTRIBUTES, SCALARS
+from cmrsynth.schema import ATTRIBUTES
 
 Config = TypeVar("Config")
 CONDITIONING = ("concat", "spade", "none")
@@ -30,13 +30,12 @@ def option(default: Any, text: str) -> Any:
 class TrainingConfig:
     """What every training run has, whatever it trains."""
 
-    data: str = option("", "built data set: a folder of `cmrsynth build`, or a Hub id; `path:split` names a split")
+    data: str = option("", "built data set: a folder of `cmrsynth build`, or a Hub id")
     output: str = option("", "run folder: checkpoints, sample grids, TensorBoard log, and the finished pipeline")
     train_split: str = option("train", "split that is learned from")
     validation_split: str = option("validation", "split whose loss is logged; an empty string for none")
 
     attributes: list[str] = option(list(ATTRIBUTES), "columns the model is conditioned on beside the mask")
-    scalars: list[str] = option([], "numbers the model is conditioned on, of those the data state")
     condition_dropout: float = option(
         0.1, "share of examples with mask and all conditions withheld (guidance needs it)"
     )
@@ -101,9 +100,10 @@ class TrainingConfig:
         for name in (*counts, "checkpoint_steps", "log_steps", "validation_steps", "sample_inference_steps"):
             if getattr(self, name, 1) < 1:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give at least 1")
-        for name, known in (("attributes", ATTRIBUTES), ("scalars", SCALARS)):
-            if strangers := sorted(set(getattr(self, name)) - set(known)):
-                raise InputError(where, f"unknown {name} {strangers}", f"choose from {list(known)}")
+        if ":" in self.data:  # it would name the validation split too
+            raise InputError(where, f"--data {self.data} names a split", "use --train-split and --validation-split")
+        if strangers := sorted(set(self.attributes) - set(ATTRIBUTES)):
+            raise InputError(where, f"unknown attributes {strangers}", f"choose from {list(ATTRIBUTES)}")
 
     def differences(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Return the settings that decide the weights and differ from a saved run's, as (saved, now)."""

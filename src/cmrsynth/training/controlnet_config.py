@@ -30,11 +30,11 @@ class ControlNetConfig(TrainingConfig):
             raise InputError(
                 where, "--base is needed", "train one with training/train_rectified_flow.py --conditioning none"
             )
-        if self.attributes or self.scalars:
+        if self.attributes:
             raise InputError(
                 where,
-                f"a ControlNet takes the conditions of its base, not {[*self.attributes, *self.scalars]}",
-                "leave attributes and scalars empty, or train a base with them",
+                f"a ControlNet takes the conditions of its base, not {self.attributes}",
+                "leave attributes empty, or train a base with them",
             )
         if not self.train_base and (self.condition_dropout or self.mask_dropout):
             raise InputError(

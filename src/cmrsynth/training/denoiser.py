@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from cmrsynth.conditions import scalar_statistics, vocabularies
+from cmrsynth.conditions import vocabularies
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.labels import NUM_LABELS
@@ -49,11 +49,10 @@ def build_network(config: DenoiserConfig, *, size: int, in_channels: int = 1) ->
 
 
 def build_condition_encoder(config: TrainingConfig, slices: SliceSet, embedding_dim: int) -> ConditionEncoder:
-    """Return the untrained encoder of what the data state of the configured attributes and scalars."""
+    """Return the untrained encoder of what the data state of the configured attributes."""
     return ConditionEncoder(
         embedding_dim,
         vocabularies=vocabularies(slices, config.attributes),
-        scalars=scalar_statistics(slices, config.scalars),
     )
 
 

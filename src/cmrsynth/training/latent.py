@@ -105,7 +105,8 @@ class LatentFlow(RectifiedFlow):
 
     def held_out(self, averaged: nn.Module, data: TrainingSlices) -> dict[str, float]:
         """Return the velocity loss on other patients' latents."""
-        return {"velocity": held_out_loss(LatentObjective(FlowObjective(averaged), self.space), data)}
+        objective = FlowObjective(averaged, time_mean=self.config.time_mean, time_std=self.config.time_std)
+        return {"velocity": held_out_loss(LatentObjective(objective, self.space), data)}
 
     def state(self) -> dict[str, float]:
         """Return which autoencoder this is: it lies outside the run folder, where it could be exchanged."""

@@ -65,7 +65,8 @@ class RectifiedFlow(Family):
 
     def held_out(self, averaged: nn.Module, data: TrainingSlices) -> dict[str, float]:
         """Return the velocity loss on other patients."""
-        return {"velocity": held_out_loss(FlowObjective(averaged), data)}
+        objective = FlowObjective(averaged, time_mean=self.config.time_mean, time_std=self.config.time_std)
+        return {"velocity": held_out_loss(objective, data)}
 
 
 @torch.no_grad()
