@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from cmrsynth.errors import InputError
 from cmrsynth.training.autoencoder_config import AutoencoderConfig
-from cmrsynth.training.config import RectifiedFlowConfig, parse_config
+from cmrsynth.training.config import CLOCKS, RectifiedFlowConfig, parse_config
 from cmrsynth.training.controlnet_config import ControlNetConfig
 from cmrsynth.training.diffusion_config import DiffusionConfig
 from cmrsynth.training.gan_config import GanConfig
@@ -40,6 +41,7 @@ def test_an_unknown_setting_in_the_file_is_refused_by_name(tmp_path: Path) -> No
         (*NEEDED, "--condition-dropout", "1.5"),
         (*NEEDED, "--mixed-precision", "fp8"),
         (*NEEDED, "--batch-size", "0"),
+        (*NEEDED, "--clock", "sun"),
         (*NEEDED, "--attributes", "age"),
     ],
 )
@@ -72,3 +74,10 @@ def test_every_published_configuration_parses(path: Path) -> None:
     budget = {"max_train_steps", "max_train_minutes"} & set(values)
     extra += [] if budget else ["--max-train-minutes", "1"]
     assert parse_config(config_class, ["--config", str(path), *extra]).output
+
+
+def test_the_processor_clock_does_not_count_waiting() -> None:
+    began = CLOCKS["wall"](), CLOCKS["cpu"]()
+    time.sleep(0.2)
+    assert CLOCKS["wall"]() - began[0] > 0.19
+    assert CLOCKS["cpu"]() - began[1] < 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from cmrsynth.schema import ATTRIBUTES
 
 Config = TypeVar("Config")
 CONDITIONING = ("concat", "spade", "none")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}  # in seconds
 BACKBONES = ("unet", "dit")
 
 
@@ -58,6 +60,9 @@ class TrainingConfig:
     ema_decay: float = option(0.9995, "largest decay of the averaged weights (it warms up)")
     max_train_steps: int = option(0, "stop after this many optimiser steps (0: use --max-train-minutes)")
     max_train_minutes: float = option(0.0, "stop after this many minutes of training, resumed time included")
+    clock: str = option(
+        "wall", "what counts as a minute: wall, or cpu: processor time of all threads, which other jobs do not shorten"
+    )
     mixed_precision: str = option("auto", "no, bf16, fp16, or auto: bf16 where the hardware computes it, else no")
     cpu_threads: int = option(0, "threads of each process on a CPU; 0: the cores, shared by the processes")
     seed: int = option(0, "decides the initial weights, the order of the data and every draw")
@@ -86,6 +91,8 @@ class TrainingConfig:
             )
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise InputError(where, f"mixed_precision {self.mixed_precision!r}", "use auto, no, bf16 or fp16")
+        if self.clock not in CLOCKS:
+            raise InputError(where, f"clock {self.clock!r}", f"use one of {tuple(CLOCKS)}")
         shares = [f.name for f in fields(self) if f.name.endswith(("_dropout", "_fraction", "_decay"))]
         for name in set(shares) - {"weight_decay"}:
             if not 0 <= getattr(self, name) <= 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cmrsynth.hub.cards import write_model_card
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.provenance import portable_path, provenance
 from cmrsynth.training.checkpoint import latest_checkpoint
-from cmrsynth.training.config import TrainingConfig, parse_config
+from cmrsynth.training.config import CLOCKS, TrainingConfig, parse_config
 from cmrsynth.training.family import FamilyClass, parameter_count
 from cmrsynth.training.run import Run
 from cmrsynth.training.sample_grid import write_sample_grid
@@ -37,7 +36,7 @@ def train(config: TrainingConfig, family_class: FamilyClass) -> None:
     """Train until the budget is used up, then export the pipeline."""
     run = Run(config, family_class)
     run.resume()
-    accelerator = run.accelerator
+    accelerator, clock = run.accelerator, CLOCKS[config.clock]
     if finished(run):
         accelerator.print(f"finished before: {run.folder / 'pipeline'}")
         return
@@ -46,9 +45,9 @@ def train(config: TrainingConfig, family_class: FamilyClass) -> None:
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:
         task = progress.add_task("training", total=1.0, status="")
         while run.progress < 1:
-            began = time.perf_counter()
+            began = clock()
             losses = run.train_step()
-            run.seconds = shared_seconds(accelerator, run.seconds + time.perf_counter() - began)
+            run.seconds = shared_seconds(accelerator, run.seconds + clock() - began)
             if run.step % config.log_steps == 0:
                 show(progress, task, run, losses)
             log(run, losses)
