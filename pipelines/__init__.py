@@ -1,7 +1,7 @@
 """The project's diffusers pipelines, importable as `cmrsynth.pipelines`.
 
 Each file is also what travels to the Hub beside the weights. Imported from here, `from_pretrained` uses the
-installed classes and runs no code from the folder or the Hub, and `save_pretrained` and `push_to_hub` put the code there
+installed classes and runs no code from the folder or the Hub; `save_pretrained` and `push_to_hub` put the code there
 for those who have nothing installed.
 """
 
