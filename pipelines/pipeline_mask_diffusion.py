@@ -113,8 +113,7 @@ class MaskDiffusionPipeline(DiffusionPipeline):
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must be between 0 (no noise) and 1 (as in DDPM), got {eta}")
         self.condition_encoder.check_guidance(guidance_scale, mask_guidance_scale, self.config.condition_dropout)
-        if self.controlnet is None and (control_scale, tuple(control_range)) != (1.0, (0.0, 1.0)):
-            raise ValueError("control_scale and control_range belong to a ControlNet, and this pipeline has none")
+        self.condition_encoder.check_control(self.controlnet, control_scale, control_range)
         if mask is not None:
             factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor
             self.condition_encoder.check_mask(mask, self.mask_channels, factor)

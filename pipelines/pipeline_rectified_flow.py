@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -105,14 +105,9 @@ class RectifiedFlowPipeline(DiffusionPipeline):
             raise ValueError(f"solver must be 'euler' or 'heun', got {solver!r}")
         if output_type not in ("pt", "np", "pil"):
             raise ValueError(f"output_type must be 'pt', 'np' or 'pil', got {output_type!r}")
-        if type(self.scheduler).__name__ != "FlowMatchEulerDiscreteScheduler":
-            raise ValueError(
-                f"{type(self.scheduler).__name__} integrates noise predictions, and this model predicts the velocity "
-                "of a straight path; use FlowMatchEulerDiscreteScheduler, with solver='heun' for second order"
-            )
+        _check_scheduler(self.scheduler)
         self.condition_encoder.check_guidance(guidance_scale, mask_guidance_scale, self.config.condition_dropout)
-        if self.controlnet is None and (control_scale, tuple(control_range)) != (1.0, (0.0, 1.0)):
-            raise ValueError("control_scale and control_range belong to a ControlNet, and this pipeline has none")
+        self.condition_encoder.check_control(self.controlnet, control_scale, control_range)
         if mask is not None:
             factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor
             self.condition_encoder.check_mask(mask, self.mask_channels, factor)
@@ -237,3 +232,16 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         if output_type == "pil":
             images = self.image_processor.numpy_to_pil(images)
         return RectifiedFlowOutput(images=images) if return_dict else (images,)
+
+
+def _check_scheduler(scheduler: SchedulerMixin) -> None:
+    """Raise ValueError unless a scheduler does what this pipeline leaves to it: noise levels, and Euler's step."""
+    name = type(scheduler).__name__
+    if name != "FlowMatchEulerDiscreteScheduler":
+        reason = "integrates noise predictions, and this model predicts the velocity of a straight path"
+        if name.startswith("FlowMatch"):
+            reason = "makes steps of its own, and here the solver makes them from Euler's"
+        raise ValueError(f"{name} {reason}; use FlowMatchEulerDiscreteScheduler, with solver='heun' for second order")
+    for setting in ("stochastic_sampling", "invert_sigmas", "use_dynamic_shifting"):
+        if scheduler.config.get(setting):
+            raise ValueError(f"the scheduler's {setting} is not what this model was trained for; set it to False")

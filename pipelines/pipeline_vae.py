@@ -80,6 +80,13 @@ class VaePipeline(DiffusionPipeline):
             self.condition_encoder.check_mask(mask, self.mask_channels, 1)
             self._check_size(mask, "mask")
 
+    def _check_image(self, image: Tensor) -> None:
+        if image.ndim != 4 or image.shape[1] != 1:
+            raise ValueError(f"image must be of shape (B, 1, H, W), got {tuple(image.shape)}")
+        self._check_size(image, "image")
+        if image.min() < -1 or image.max() > 1:
+            raise ValueError(f"image must lie in [-1, 1], got [{image.min():.3g}, {image.max():.3g}]; rescale it")
+
     def _check_size(self, given: Tensor, name: str) -> None:
         if given.shape[-2:] != (self.sample_size, self.sample_size):
             raise ValueError(
@@ -108,7 +115,7 @@ class VaePipeline(DiffusionPipeline):
             (B, 1, H, W) in [-1, 1].
         """
         self.check_inputs(mask)
-        self._check_size(image, "image")
+        self._check_image(image)
         embedding = self.encode_conditions(len(image), **conditions)
         image = image.to(self.vae.device, self.vae.dtype)
         mean, _ = self.vae.encode(image, mask, embedding)
@@ -136,7 +143,7 @@ class VaePipeline(DiffusionPipeline):
             conditions: values as in `__call__`.
         """
         self.check_inputs(mask)
-        self._check_size(image, "image")
+        self._check_image(image)
         embedding = self.encode_conditions(len(image), **conditions)
         device, dtype = self.vae.device, self.vae.dtype
         return sum(self.vae(image.to(device, dtype), noise.to(device), mask, embedding))

@@ -43,6 +43,16 @@ def test_card_has_no_gap(pipeline_folder, training_record, evaluation, evaluated
     assert ("Not evaluated" in card.text) is not evaluated
 
 
+def test_what_a_training_measured_is_stated_and_nothing_else_is(pipeline_folder, training_record):
+    assert "not learned from:" not in str(model_card(pipeline_folder, None, training_record))
+    copying = {"median_generated": 0.8, "median_holdout": 0.75, "near_duplicates": 0.125}
+    copying |= {"near_duplicates_holdout": 0.0, "share_closer_to_train": 0.625}
+    training_record["masks"] = {"drawn": 200, "refused": 7, "faults": {"hole": 3, "absent": 4}, "copying": copying}
+    card = str(model_card(pipeline_folder, None, training_record))
+    assert "Of 200 first draws 7 were refused (absent 4, hole 3)." in card
+    assert "| share nearer to a training mask than to another patient's | 0.62 | 0.50 |" in card
+
+
 def test_results_carry_interval_floor_and_verdict(pipeline_folder, training_record, evaluation):
     text = model_card(pipeline_folder, evaluation, training_record).text
     row = next(line for line in text.splitlines() if "Frechet distance" in line)

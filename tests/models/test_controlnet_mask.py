@@ -140,6 +140,21 @@ def test_a_base_that_takes_a_mask_or_has_no_skips_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", list(PIPELINES))
+def test_it_acts_in_the_chosen_steps_alone(kind: str, unet, mask) -> None:
+    controlnet = MaskControlNet.from_unet(unet)
+    seen, prepared = [], []
+    controlnet.register_forward_pre_hook(lambda module, arguments: seen.append(float(arguments[1])))
+    controlnet.mask_stem.register_forward_hook(lambda *_: prepared.append(1))
+    pipe = pipeline(kind, unet, controlnet)
+    options = {"num_inference_steps": 10} | ({"solver": "euler"} if kind == "flow" else {})
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+    pipe(mask, control_range=(0.2, 0.5), generator=generators, **options)
+    steps = pipe.scheduler.timesteps.tolist()
+    assert seen == pytest.approx(steps[2:5])
+    assert len(prepared) == 2  # the mask and its absence, each once for all steps
+
+
+@pytest.mark.parametrize("kind", list(PIPELINES))
 def test_in_a_pipeline_its_strength_and_its_steps_can_be_chosen(kind: str, unet, mask) -> None:
     alone = sample(pipeline(kind, unet, None), None, vendor="A")
     silent = pipeline(kind, unet, MaskControlNet.from_unet(unet))
@@ -158,6 +173,9 @@ def test_in_a_pipeline_its_strength_and_its_steps_can_be_chosen(kind: str, unet,
     torch.testing.assert_close(sample(pipe, mask[1:2], (2,), vendor="A"), together[1:2], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="one-hot of shape"):
         pipe(mask[:, :3])
+    for nowhere in ((0.8, 0.2), (0.5, 0.5), (0.0, 50)):  # it would act in no step, or steps are taken for shares
+        with pytest.raises(ValueError, match="two shares of the steps"):
+            pipe(mask, control_range=nowhere)
 
 
 def test_the_exported_folder_loads_with_and_without_cmrsynth(unet, mask, tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ def test_the_configuration_chooses_the_network(name: str) -> None:
         ({"backbone": "dit", "block_out_channels": [64]}, "two or more"),
         ({"backbone": "dit", "block_out_channels": [8, 30]}, "a multiple of 4"),
         ({"transformer_layers": 0}, "transformer_layers is 0"),
+        ({"attention_levels": [1, 3]}, r"attention_levels \[3\] of a network with levels 0 to 2"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_training(settings: dict, message: str) -> None:

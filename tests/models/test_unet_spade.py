@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from cmrsynth.labels import one_hot
-from cmrsynth.models import MaskUNet, SpadeUNet
+from cmrsynth.models import ConditionEncoder, MaskUNet, SpadeUNet
 from cmrsynth.models.unet_spade import ModulatedBlock, SpatialModulation
+from cmrsynth.pipelines import MaskDiffusionPipeline, RectifiedFlowPipeline
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -95,3 +97,22 @@ def test_a_prepared_step_costs_no_more_than_concatenation_and_less_than_recomput
     assert once < 0.25 * step
     beside = operations(lambda: concatenation(sample, 500.0, prepared=concatenation.prepare_mask(mask)))
     assert step < 1.02 * beside
+
+
+@pytest.mark.parametrize("guidance", [{}, {"guidance_scale": 2.0, "mask_guidance_scale": 3.0}])
+def test_a_sampler_computes_the_maps_once_for_all_its_steps(network, guidance: dict[str, float]) -> None:
+    encoder = ConditionEncoder(network.embedding_dim)
+    schedulers = {RectifiedFlowPipeline: FlowMatchEulerDiscreteScheduler(), MaskDiffusionPipeline: DDIMScheduler()}
+    for pipeline_class, scheduler in schedulers.items():
+        pipeline = pipeline_class(network, encoder, scheduler, condition_dropout=0.1)
+        pipeline.set_progress_bar_config(disable=True)
+        maps, steps = [], []
+        hooks = [network.register_forward_hook(lambda *_, steps=steps: steps.append(1))]
+        for block in network.modules():
+            if isinstance(block, SpatialModulation):
+                hooks.append(block.register_forward_hook(lambda module, *_, maps=maps: maps.append(module)))
+        pipeline(filled(1), num_inference_steps=6, **guidance)
+        for hook in hooks:
+            hook.remove()
+        assert len(steps) >= 6
+        assert {maps.count(module) for module in maps} == {2}  # the mask and its absence, whatever the steps

@@ -150,6 +150,12 @@ def test_masks_and_styles_that_cannot_work_are_refused(spade, arguments, message
         spade(**arguments)
 
 
+@pytest.mark.parametrize("network", [SpadeGenerator, DcganGenerator, ResidualGenerator])
+def test_a_size_that_its_levels_cannot_make_is_refused(network) -> None:
+    with pytest.raises(ValueError, match="cannot be halved"):
+        network(18, block_out_channels=WIDTHS)
+
+
 def test_a_mask_is_refused_by_a_model_that_takes_none(mask) -> None:
     with pytest.raises(ValueError, match="takes no mask"):
         tiny("r3gan")(mask)

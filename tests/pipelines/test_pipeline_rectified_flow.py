@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from safetensors.torch import load_file, save_file
 
 from cmrsynth.hub.export import check_standalone, export_pipeline
@@ -186,10 +192,29 @@ def test_mask_and_attributes_have_guidance_scales_of_their_own(pipeline, mask) -
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_scheduler_that_integrates_noise_is_refused_with_the_reason(pipeline, mask) -> None:
-    pipeline.scheduler = DDIMScheduler()
-    with pytest.raises(ValueError, match="predicts the velocity"):
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (DDIMScheduler(), "DDIMScheduler integrates noise .* predicts the velocity"),
+        (UniPCMultistepScheduler(), "UniPCMultistepScheduler integrates noise"),
+        (FlowMatchHeunDiscreteScheduler(), "makes steps of its own.*solver='heun'"),
+        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), "stochastic_sampling is not what"),
+        (FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "invert_sigmas is not what"),
+    ],
+)
+def test_a_scheduler_that_does_something_else_is_refused_with_the_reason(pipeline, mask, scheduler, message) -> None:
+    pipeline.scheduler = scheduler
+    with pytest.raises(ValueError, match=message):
         pipeline(mask)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_shifted_noise_levels_reach_the_exact_flow_too(pipeline, mask, solver: str) -> None:
+    pipeline.unet = LinearFlow(pipeline.unet.config)
+    pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    image = pipeline(mask[:1], solver=solver, num_inference_steps=64, generator=seeds(5)).images
+    noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(5))
+    assert (image - (noise * np.exp(-1) / 2 + 0.5).clamp(0, 1)).abs().max() < 0.03
 
 
 def test_the_exported_folder_loads_everywhere(pipeline, mask, tmp_path: Path) -> None:

@@ -98,6 +98,19 @@ def test_the_audits_see_what_reconstruct_returns(pipeline, mask) -> None:
     torch.testing.assert_close(bound[:1], alone)
 
 
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(2, 16, 16), r"of shape \(B, 1, H, W\)"),
+        (torch.zeros(2, 1, 32, 32), "16x16 only"),
+        (torch.full((2, 1, 16, 16), 255.0), r"lie in \[-1, 1\]"),
+    ],
+)
+def test_images_that_cannot_be_reconstructed_are_refused(pipeline, image, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline.reconstruct(image)
+
+
 def test_the_evidence_bound_is_the_textbook_one(pipeline) -> None:
     """For a decoder that ignores its vector the bound is the likelihood alone, at the prior as posterior."""
     vae = pipeline.vae

@@ -240,4 +240,8 @@ def test_the_program_leaves_a_pipeline_a_card_and_reconstruction_figures(toy_fol
     assert figures["split"] == "validation"
     assert 0 < figures["psnr_db"] < 60
     assert -1 <= figures["ssim"] <= 1
-    assert "Pipeline hash" in (pipeline / "README.md").read_text()
+    card = (pipeline / "README.md").read_text()
+    assert "Pipeline hash" in card
+    assert f"{figures['slices']} slices of patients of the split `validation`, not learned from" in card
+    assert f"| {figures['psnr_db']:.1f} |" in card
+    assert f"| {figures['ssim']:.3f} |" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -141,7 +142,8 @@ def test_the_finished_pipeline_takes_masks_and_states_its_base(config, kind: str
     assert type(pipe) is PIPELINES[kind][0]
     assert (pipe.mask_channels, pipe.sample_size) == (4, 16)
     assert (pipe.config.condition_dropout, pipe.config.pixel_spacing_mm) == (0.1, 2.0)
-    assert '"base"' in (folder / "training.json").read_text()
+    base_hash = json.loads((folder / "training.json").read_text())["base"]["hash"]
+    assert f"pipeline hash `{base_hash}`" in (folder / "README.md").read_text()
     assert list((Path(config.output) / "samples").glob("*.png"))
     mask = one_hot(torch.from_numpy(load_slices(config.data, "test").masks[:2]))
     options = {"num_inference_steps": 2, "vendor": "A", "mask_guidance_scale": 1.5, "control_scale": 0.5}

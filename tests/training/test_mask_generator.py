@@ -128,6 +128,8 @@ def test_a_training_leaves_a_pipeline_its_card_and_the_audit(toy_folder: Path, t
     assert (tmp_path / "run" / "samples" / "step-00000003.png").is_file()
     card = (folder / "README.md").read_text()
     assert "A generator of cardiac label masks" in card
+    assert f"Of 8 first draws {audit['refused']} were refused" in card
+    assert ("copying" in audit) == ("share nearer to a training mask" in card) != ("was not measured" in card)
     assert "mask-generator" in card
 
 

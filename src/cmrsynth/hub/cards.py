@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cmrsynth.data.card import HUB_LICENCES, markdown_table
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import AXES, DO_NOT_SHARE, NOT_COMPUTED, Evaluation, Figure
+from cmrsynth.hub.measured import measured
 from cmrsynth.hub.methods import METHODS, Method
 from cmrsynth.labels import LABEL_NAMES
 from cmrsynth.report.numbers import floor_text, interval_text, plain_text, value_text
@@ -228,6 +229,7 @@ def _training_facts(method: Method, training: Mapping[str, Any]) -> dict[str, An
         "data_patients": plain_text(data.get("patients") or "an unstated number of"),
         "data_table": _table(("", ""), data_rows),
         "training_table": _table(("", ""), rows),
+        "measured": measured(training),
         "command": str(training["command"]).replace(str(Path.home()), "~"),
         "config": yaml.safe_dump(config, sort_keys=False).rstrip(),
     }

@@ -180,6 +180,15 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
                 "unconditional prediction to guide from; use guidance_scale=1"
             )
 
+    @staticmethod
+    def check_control(controlnet: nn.Module | None, scale: float, steps: Sequence[float]) -> None:
+        """Raise ValueError if a ControlNet that is not there is to be tuned, or one is to act in no step at all."""
+        first, last = steps
+        if controlnet is None and (scale, first, last) != (1.0, 0.0, 1.0):
+            raise ValueError("control_scale and control_range belong to a ControlNet, and this pipeline has none")
+        if not 0 <= first < last <= 1:
+            raise ValueError(f"control_range must be two shares of the steps, 0 <= first < last <= 1, got {steps}")
+
     def predictor(
         self,
         unet: nn.Module,

@@ -37,6 +37,8 @@ class DcganGenerator(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         widths = tuple(reversed(block_out_channels))
+        if sample_size % 2 ** len(widths):
+            raise ValueError(f"sample_size {sample_size} cannot be halved {len(widths)} times; use fewer levels")
         self.coarse_size = sample_size // 2 ** len(widths)
         self.start = nn.Linear(latent_dim + embedding_dim, widths[0] * self.coarse_size**2)
         self.norms = nn.ModuleList(nn.GroupNorm(_groups(width), width) for width in widths)

@@ -60,6 +60,8 @@ class ResidualGenerator(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         widths = tuple(reversed(block_out_channels))
+        if sample_size % 2 ** (len(widths) - 1):
+            raise ValueError(f"sample_size {sample_size} cannot be halved {len(widths) - 1} times; use fewer levels")
         coarse_size = sample_size // 2 ** (len(widths) - 1)
         self.patterns = nn.Parameter(torch.randn(widths[0], coarse_size, coarse_size))
         self.weights = nn.Linear(latent_dim + embedding_dim, widths[0])

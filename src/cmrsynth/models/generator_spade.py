@@ -79,6 +79,8 @@ class SpadeGenerator(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         widths = tuple(reversed(block_out_channels))
+        if sample_size % 2 ** (len(widths) - 1):
+            raise ValueError(f"sample_size {sample_size} cannot be halved {len(widths) - 1} times; use fewer levels")
         self.coarse_size = sample_size // 2 ** (len(widths) - 1)
         self.start = nn.Linear(style_dim, widths[0] * self.coarse_size**2)
         self.blocks = nn.ModuleList(SpatialBlock(width, mask_channels, style_dim, layout_channels) for width in widths)

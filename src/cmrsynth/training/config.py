@@ -142,6 +142,12 @@ class DenoiserConfig(TrainingConfig):
         for name, known in (("conditioning", CONDITIONING), ("backbone", BACKBONES)):
             if getattr(self, name) not in known:
                 raise InputError(where, f"{name} {getattr(self, name)!r}", f"use one of {known}")
+        if self.backbone == "unet" and (absent := sorted(set(self.attention_levels) - set(range(len(widths))))):
+            raise InputError(
+                where,
+                f"attention_levels {absent} of a network with levels 0 to {len(widths) - 1}",
+                "name levels that block_out_channels has, or none",
+            )
         if self.backbone == "dit":
             if self.conditioning == "spade":
                 raise InputError(

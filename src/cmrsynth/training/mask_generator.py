@@ -22,9 +22,10 @@ from cmrsynth.schema import UNKNOWN
 from cmrsynth.seeds import torch_generator
 from cmrsynth.training.batches import Batch, TrainingSlices
 from cmrsynth.training.denoiser import build_condition_encoder, image_size
-from cmrsynth.training.family import Family, Phase
+from cmrsynth.training.family import Phase
 from cmrsynth.training.mask_generator_config import MaskGeneratorConfig
 from cmrsynth.training.rectified_flow import held_out_loss
+from cmrsynth.training.variational import VariationalFamily
 
 TOLERATED_FROM = 0.05  # share of real masks with a fault from which generated ones may have it
 PRESENT_FROM = 0.01  # share of real masks with a set of structures from which generated ones may have it
@@ -51,11 +52,8 @@ class MaskObjective(nn.Module):
         return likelihood + self.kl_weight * divergence
 
 
-class MaskGenerator(Family):
-    """An autoencoder of masks whose vector follows a standard normal, so that a random vector decodes to a new mask.
-
-    The weight of the divergence rises from 0 over the first steps (Bowman et al. 2016, arXiv:1511.06349).
-    """
+class MaskGenerator(VariationalFamily):
+    """An autoencoder of masks whose vector follows a standard normal, so that a random vector decodes to a new mask."""
 
     config: MaskGeneratorConfig
 
@@ -81,20 +79,6 @@ class MaskGenerator(Family):
         reach = self.averaged["vae"].reach
         distances = np.stack([signed_distances(mask, reach) for mask in slices.masks])
         return replace(super().tensors(slices), images=torch.from_numpy(distances))
-
-    def after_step(self) -> None:
-        """Raise the weight of the divergence."""
-        self.load_state({"step": self.step + 1})
-
-    def state(self) -> dict[str, float]:
-        """Return the step that decides the weight of the divergence, and the weight for the log."""
-        return {"step": self.step, "kl_weight": self.objective.kl_weight}
-
-    def load_state(self, state: dict[str, float]) -> None:
-        """Set the weight of the divergence to that of a step."""
-        self.step = int(state["step"])
-        rise = min(1.0, self.step / self.config.kl_warmup_steps) if self.config.kl_warmup_steps else 1.0
-        self.objective.kl_weight = self.config.kl_weight * rise
 
     def pipeline(self, averaged: nn.Module) -> MaskGeneratorPipeline:
         """Return the sampling pipeline."""

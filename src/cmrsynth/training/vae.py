@@ -12,10 +12,11 @@ from cmrsynth.models import CardiacVAE
 from cmrsynth.pipelines import VaePipeline
 from cmrsynth.training.batches import Batch, TrainingSlices
 from cmrsynth.training.denoiser import build_condition_encoder, image_size
-from cmrsynth.training.family import Family, Phase
+from cmrsynth.training.family import Phase
 from cmrsynth.training.reconstruction import in_batches, reconstruction_figures
 from cmrsynth.training.rectified_flow import held_out_loss
 from cmrsynth.training.vae_config import VaeConfig
+from cmrsynth.training.variational import VariationalFamily
 
 
 class VaeObjective(nn.Module):
@@ -39,12 +40,8 @@ class VaeObjective(nn.Module):
         return likelihood + self.kl_weight * divergence
 
 
-class ConditionalVae(Family):
-    """An autoencoder whose vector follows a standard normal, so that a random vector decodes to a new image.
-
-    The weight of the divergence rises from 0 over the first steps (Bowman et al. 2016, arXiv:1511.06349): at full
-    weight from the start the encoder learns to say nothing, because the untrained decoder ignores it.
-    """
+class ConditionalVae(VariationalFamily):
+    """An autoencoder whose vector follows a standard normal, so that a random vector decodes to a new image."""
 
     config: VaeConfig
 
@@ -61,20 +58,6 @@ class ConditionalVae(Family):
         self.objective = VaeObjective(self.averaged)
         self.phases = (Phase("vae", self.objective),)
         self.load_state({"step": 0})
-
-    def after_step(self) -> None:
-        """Raise the weight of the divergence."""
-        self.load_state({"step": self.step + 1})
-
-    def state(self) -> dict[str, float]:
-        """Return the step that decides the weight of the divergence, and the weight for the log."""
-        return {"step": self.step, "kl_weight": self.objective.kl_weight}
-
-    def load_state(self, state: dict[str, float]) -> None:
-        """Set the weight of the divergence to that of a step."""
-        self.step = int(state["step"])
-        rise = min(1.0, self.step / self.config.kl_warmup_steps) if self.config.kl_warmup_steps else 1.0
-        self.objective.kl_weight = self.config.kl_weight * rise
 
     def pipeline(self, averaged: nn.Module) -> VaePipeline:
         """Return the sampling pipeline."""
