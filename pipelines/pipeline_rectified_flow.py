@@ -33,6 +33,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         condition_encoder: embeds attributes, scalars and prompt; see `ConditionEncoder`.
         scheduler: owns the noise levels and the Euler step.
         controlnet: gives the mask to a `unet` that takes none; see `MaskControlNet`.
+        duration_encoder: makes the flow a flow map, which takes long steps in one call; see `DurationEncoder`.
         vae: an `AutoencoderKL`; the flow then runs in its latent space.
         text_encoder: a CLIP-type text model of transformers, for prompts.
         tokenizer: of the text encoder.
@@ -43,8 +44,8 @@ class RectifiedFlowPipeline(DiffusionPipeline):
     condition after Brooks et al. 2022, arXiv:2211.09800.
     """
 
-    model_cpu_offload_seq = "text_encoder->condition_encoder->controlnet->unet->vae"
-    _optional_components = ["controlnet", "vae", "text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers reads it)
+    model_cpu_offload_seq = "text_encoder->condition_encoder->duration_encoder->controlnet->unet->vae"
+    _optional_components = ["controlnet", "duration_encoder", "vae", "text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers reads it)
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         scheduler: FlowMatchEulerDiscreteScheduler,
         controlnet: torch.nn.Module | None = None,
         vae: torch.nn.Module | None = None,
+        duration_encoder: torch.nn.Module | None = None,
         text_encoder: torch.nn.Module | None = None,
         tokenizer: object | None = None,
         condition_dropout: float = 0.0,
@@ -64,12 +66,18 @@ class RectifiedFlowPipeline(DiffusionPipeline):
             condition_encoder=condition_encoder,
             scheduler=scheduler,
             controlnet=controlnet,
+            duration_encoder=duration_encoder,
             vae=vae,
             text_encoder=text_encoder,
             tokenizer=tokenizer,
         )
         self.register_to_config(condition_dropout=condition_dropout, pixel_spacing_mm=pixel_spacing_mm)
         self.image_processor = VaeImageProcessor(vae_scale_factor=1, do_convert_grayscale=True)
+
+    @property
+    def default_solver(self) -> str:
+        """The solver that is used where none is named: second order, or the one step a flow map knows."""
+        return "heun" if self.duration_encoder is None else "euler"
 
     @property
     def latent_factor(self) -> int:
@@ -91,7 +99,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         mask: Tensor | None = None,
         *,
         num_inference_steps: int = 10,
-        solver: str = "heun",
+        solver: str | None = None,
         guidance_scale: float = 1.0,
         mask_guidance_scale: float | None = None,
         control_scale: float = 1.0,
@@ -101,8 +109,13 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         """Raise ValueError, saying what was expected and how to mend it, for arguments that cannot work."""
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps must be at least 1, got {num_inference_steps}")
-        if solver not in ("euler", "heun"):
+        if solver not in (None, "euler", "heun"):
             raise ValueError(f"solver must be 'euler' or 'heun', got {solver!r}")
+        if solver == "heun" and self.duration_encoder is not None:
+            raise ValueError(
+                "solver='heun' averages two velocities, and this flow map predicts the average over the whole step "
+                "itself; use solver='euler'"
+            )
         if output_type not in ("pt", "np", "pil"):
             raise ValueError(f"output_type must be 'pt', 'np' or 'pil', got {output_type!r}")
         _check_scheduler(self.scheduler)
@@ -134,9 +147,16 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         latent = sample / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
         return self.vae.decode(latent).sample
 
-    def predictor(self, mask: Tensor | None, condition: Tensor, control_scale: float = 1.0) -> Callable[..., Tensor]:
-        """Return f(point, timestep, with mask?, with conditions?), as `ConditionEncoder.predictor` makes it."""
+    def predictor(
+        self, mask: Tensor | None, condition: Tensor, control_scale: float = 1.0, duration: float = 0.0
+    ) -> Callable[..., Tensor]:
+        """Return f(point, timestep, with mask?, with conditions?), as `ConditionEncoder.predictor` makes it.
+
+        Of a flow map it is the average velocity over `duration`, of any flow the velocity at duration 0.
+        """
         control = {"controlnet": self.controlnet, "control_scale": control_scale, "latent_factor": self.latent_factor}
+        if self.duration_encoder is not None:
+            control["duration"] = self.duration_encoder(torch.tensor([duration], device=self.unet.device))
         return self.condition_encoder.predictor(self.unet, mask, condition, **control)
 
     def velocity(self, sample: Tensor, t: Tensor, mask: Tensor | None = None, **conditions: Condition) -> Tensor:
@@ -159,7 +179,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         batch_size: int = 1,
         num_inference_steps: int = 10,
-        solver: str = "heun",
+        solver: str | None = None,
         guidance_scale: float = 1.0,
         mask_guidance_scale: float | None = None,
         control_scale: float = 1.0,
@@ -176,7 +196,8 @@ class RectifiedFlowPipeline(DiffusionPipeline):
             prompt: text, or one per image, for a model trained with prompts.
             batch_size: number of slices where there is no mask.
             num_inference_steps: solver steps from noise to image; Heun evaluates the network twice in all but the last.
-            solver: "euler" (first order) or "heun" (second order).
+            solver: "euler" (first order) or "heun" (second order); None is heun, or euler of a flow map, whose steps
+                are exact as far as it has learned them.
             guidance_scale: 1 follows the conditions as learned; larger values exaggerate them.
             mask_guidance_scale: the same for the mask alone; None is `guidance_scale`.
             control_scale: strength of the ControlNet.
@@ -204,10 +225,10 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         if isinstance(generator, list) and len(generator) != batch_size:
             raise ValueError(f"{len(generator)} generators for {batch_size} images; give one, or one per image")
         device, dtype = self._execution_device, self.unet.dtype
-        predict = self.predictor(mask, self.encode_conditions(batch_size, prompt, **conditions), control_scale)
+        embedding, steps = self.encode_conditions(batch_size, prompt, **conditions), num_inference_steps
+        predict = self.predictor(mask, embedding, control_scale, duration=1 / steps)
         scales = {"scale": guidance_scale, "mask_scale": mask_guidance_scale}
         # an explicit grid: the scheduler's own spends its last network call on a step of .001
-        steps = num_inference_steps
         self.scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=device)
         sigmas = self.scheduler.sigmas
 
@@ -219,6 +240,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         size = (self.sample_size,) * 2 if mask is None else tuple(mask.shape[-2:])
         shape = (batch_size, self.unet.config.in_channels, *(side // self.latent_factor for side in size))
         sample = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+        solver = solver or self.default_solver
         for i, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
             slope = velocity(sample, i)
             if solver == "heun" and i < steps - 1:

@@ -11,6 +11,7 @@ from cmrsynth.training.autoencoder_config import AutoencoderConfig
 from cmrsynth.training.config import CLOCKS, RectifiedFlowConfig, parse_config
 from cmrsynth.training.controlnet_config import ControlNetConfig
 from cmrsynth.training.diffusion_config import DiffusionConfig
+from cmrsynth.training.few_step_config import FewStepConfig
 from cmrsynth.training.gan_config import GanConfig
 from cmrsynth.training.latent_config import LatentFlowConfig
 from cmrsynth.training.mask_generator_config import MaskGeneratorConfig
@@ -60,6 +61,7 @@ PROGRAMS = {
     "autoencoder": AutoencoderConfig,
     "vae": VaeConfig,
     "gan": GanConfig,
+    "few_step": FewStepConfig,
     "": RectifiedFlowConfig,
 }
 

@@ -36,7 +36,10 @@ def generate(
     ] = None,
     solver: Annotated[
         str | None,
-        typer.Option(help="Flow: heun (default) or euler (half the cost). Diffusion: ddpm, ddim, dpm, unipc."),
+        typer.Option(
+            help="Flow: heun (default) or euler (half the cost, and the only one of a few-step flow). "
+            "Diffusion: ddpm, ddim, dpm, unipc."
+        ),
     ] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; 1, the default, follows the conditions as learned.")

@@ -163,6 +163,7 @@ def _sample(
         output_type="np",
     ).images[..., 0]
     sampling = {**dict.fromkeys(RECORDED), **_defaults(pipeline), **settings.sampling}
+    sampling["solver"] = sampling["solver"] or getattr(pipeline, "default_solver", None)
     for place, (image, seed, (row, replicate)) in enumerate(zip(images, seeds, jobs, strict=True)):
         yield {
             **masks[row],

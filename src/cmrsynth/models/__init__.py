@@ -3,6 +3,7 @@
 from cmrsynth.models.condition_encoder import ConditionEncoder
 from cmrsynth.models.controlnet_mask import MaskControlNet
 from cmrsynth.models.dit_mask import MaskDiT
+from cmrsynth.models.duration_encoder import DurationEncoder
 from cmrsynth.models.generator_dcgan import DcganGenerator
 from cmrsynth.models.generator_residual import ResidualGenerator
 from cmrsynth.models.generator_spade import SpadeGenerator
@@ -14,6 +15,7 @@ from cmrsynth.models.vae_mask import MaskVAE
 
 MODELS = {
     "ConditionEncoder": ConditionEncoder,
+    "DurationEncoder": DurationEncoder,
     "MaskUNet": MaskUNet,
     "SpadeUNet": SpadeUNet,
     "MaskDiT": MaskDiT,

@@ -195,6 +195,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         mask: Tensor | None,
         embedding: Tensor,
         *,
+        duration: Tensor | None = None,
         controlnet: nn.Module | None = None,
         control_scale: float = 1.0,
         latent_factor: int = 1,
@@ -205,12 +206,15 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             unet: the denoiser.
             mask: (B, K, H, W) one-hot in pixels, or None.
             embedding: (B, D), of this encoder.
+            duration: (1, D), of a `DurationEncoder`: no condition, so it is added where those are withheld, too.
             controlnet: gives the mask to a `unet` that takes none.
             control_scale: of the ControlNet's residuals.
             latent_factor: pixels per position of the denoiser's space, along each side.
         """
         network = unet if controlnet is None else controlnet
         nothing = self(self.missing.repeat(len(embedding), 1).to(embedding.device)).to(embedding.dtype)
+        if duration is not None:
+            embedding, nothing = embedding + duration, nothing + duration
         shown = {}
         if mask is not None and network.config.mask_channels:
             mask = F.avg_pool2d(mask.to(unet.device, unet.dtype), latent_factor)

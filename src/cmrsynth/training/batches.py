@@ -79,6 +79,7 @@ class Batch(NamedTuple):
         time_normal: (B,), standard normal, from which the training time is made.
         latent: (B, 256), standard normal, for generators that start from a vector, and for posterior draws.
         uniform: (B, 16) in [0, 1), for augmentation.
+        position: (B,) int64, the examples' positions in the run.
     """
 
     image: Tensor
@@ -88,6 +89,7 @@ class Batch(NamedTuple):
     time_normal: Tensor
     latent: Tensor
     uniform: Tensor
+    position: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""
@@ -129,7 +131,7 @@ def draw_batch(
     examples = [_draw_example(data, position, seed, withholding, shift) for position in positions]
     image, label, kept, conditions, noise, time, latent, uniform = (torch.stack(x) for x in zip(*examples, strict=True))
     mask = one_hot(label) * kept[:, :, None, None]
-    return Batch(image, mask, conditions, noise, time, latent, uniform)
+    return Batch(image, mask, conditions, noise, time, latent, uniform, torch.tensor(positions))
 
 
 def _draw_example(

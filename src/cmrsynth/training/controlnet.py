@@ -16,6 +16,7 @@ from cmrsynth.pipelines import MaskDiffusionPipeline, RectifiedFlowPipeline
 from cmrsynth.provenance import portable_path
 from cmrsynth.training.batches import TrainingSlices
 from cmrsynth.training.controlnet_config import ControlNetConfig
+from cmrsynth.training.denoiser import check_images
 from cmrsynth.training.diffusion import DiffusionObjective
 from cmrsynth.training.family import Family, Phase
 from cmrsynth.training.rectified_flow import FlowObjective, held_out_loss
@@ -132,14 +133,7 @@ def load_base(location: str, slices: SliceSet) -> RectifiedFlowPipeline | MaskDi
         found += ", in latents" * (base.vae is not None) + ", with a ControlNet" * (base.controlnet is not None)
         raise InputError(location, found, remedy)
     size, spacing = base.sample_size, base.config.pixel_spacing_mm
-    height, width = slices.images.shape[1:]
-    found = float(slices.pixel_spacing.mean())
-    if (height, width) != (size, size) or abs(found - spacing) > 0.02 * spacing:
-        raise InputError(
-            location,
-            f"learned {size}x{size} images of {spacing:.2f} mm, the data have {height}x{width} of {found:.2f} mm",
-            "train a base on images like these",
-        )
+    check_images(location, size, spacing, slices, remedy="train a base on images like these")
     return base
 
 

@@ -65,3 +65,23 @@ def image_size(slices: SliceSet, *, levels: int) -> int:
             slices.name, f"images are {height}x{width}", f"build it with a square --size that is a multiple of {factor}"
         )
     return height
+
+
+def check_images(location: str, size: int, spacing: float, slices: SliceSet, *, remedy: str) -> None:
+    """Raise InputError unless the data are like the images that a pipeline to be trained on was trained with.
+
+    Args:
+        location: of the pipeline.
+        size: height and width of its images.
+        spacing: their pixels in mm.
+        slices: the training split.
+        remedy: how to mend it.
+    """
+    height, width = slices.images.shape[1:]
+    found = float(slices.pixel_spacing.mean())
+    if (height, width) != (size, size) or abs(found - spacing) > 0.02 * spacing:
+        raise InputError(
+            location,
+            f"learned {size}x{size} images of {spacing:.2f} mm, the data have {height}x{width} of {found:.2f} mm",
+            remedy,
+        )

@@ -13,7 +13,7 @@ from cmrsynth.training.batches import Batch, TrainingSlices
 from cmrsynth.training.denoiser import build_denoiser
 from cmrsynth.training.diffusion_config import DiffusionConfig
 from cmrsynth.training.family import Family, Phase
-from cmrsynth.training.latent import LatentObjective, LatentSpace
+from cmrsynth.training.latent import LatentObjective, load_latent_space
 from cmrsynth.training.rectified_flow import held_out_loss
 
 
@@ -98,7 +98,7 @@ class Diffusion(Family):
 
     def __init__(self, config: DiffusionConfig, slices: SliceSet) -> None:
         super().__init__(config, slices)
-        self.space = LatentSpace(config.vae, slices) if config.vae else None
+        self.space = load_latent_space(config.vae, slices) if config.vae else None
         shape = {"in_channels": self.space.channels, "latent_factor": self.space.factor} if self.space else {}
         self.averaged = build_denoiser(config, slices, **shape)
         self.encoder = self.averaged["condition_encoder"]

@@ -49,6 +49,19 @@ class Augmentation:
         """Take note of the scores of real images."""
         self.signs.append(scores.detach().float().sign().mean())
 
+    def adapt(self, images: int, *, target: float, span: int) -> None:
+        """Adapt the probability to how sure the discriminator was of a step's real images, on all processes.
+
+        Args:
+            images: of the step on this process.
+            target: mean sign of the scores to hold.
+            span: images over which the probability can go from 0 to 1.
+        """
+        sign = reduce(torch.stack(self.signs).mean(), "mean").item()
+        images *= PartialState().num_processes
+        self.probability = adapted_probability(self.probability, sign, target=target, images=images, span=span)
+        self.signs.clear()
+
 
 class Gan(Family):
     """A generator and a discriminator that are trained in turns; subclasses build them and their objectives."""
@@ -68,14 +81,10 @@ class Gan(Family):
         )
 
     def after_step(self) -> None:
-        """Adapt the augmentation to how sure the discriminator was of this step's real images, on all processes."""
-        config, augmentation = self.config, self.augmentation
-        sign = reduce(torch.stack(augmentation.signs).mean(), "mean").item()
-        images = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
-        augmentation.probability = adapted_probability(
-            augmentation.probability, sign, target=config.augment_target, images=images, span=config.augment_images
-        )
-        augmentation.signs.clear()
+        """Adapt the augmentation to how sure the discriminator was of this step's real images."""
+        config = self.config
+        images = config.batch_size * config.gradient_accumulation_steps
+        self.augmentation.adapt(images, target=config.augment_target, span=config.augment_images)
 
     def state(self) -> dict[str, float]:
         """Return the probability of augmentation."""

@@ -60,6 +60,22 @@ def judge(judging: nn.ModuleDict, augmentation: Callable, image: Tensor, batch: 
     return judging["patches"](image, torch.cat([mask, planes.to(mask.dtype)], dim=1))
 
 
+def discriminator_loss(judging: nn.ModuleDict, augmentation: Callable, image: Tensor, batch: Batch) -> Tensor:
+    """Return the (B,) hinge losses of a discriminator, averaged over its scales, and let the augmentation take note.
+
+    Args:
+        judging: {"patches", "condition_encoder"}.
+        augmentation: of both kinds of images.
+        image: (B, C, H, W), the generated ones.
+        batch: the real ones, with the masks and conditions of both.
+    """
+    real = judge(judging, augmentation, batch.image, batch)
+    fake = judge(judging, augmentation, image, batch)
+    augmentation.note(torch.cat([scale.logits.flatten() for scale in real]))
+    losses = [hinge_discriminator_loss(r.logits.float(), f.logits.float()) for r, f in zip(real, fake, strict=True)]
+    return torch.stack(losses).mean(0)
+
+
 class SpadeDiscriminatorObjective(nn.Module):
     """The hinge losses of the discriminator, averaged over its scales.
 
@@ -81,11 +97,7 @@ class SpadeDiscriminatorObjective(nn.Module):
         """Return (B,) losses."""
         with torch.no_grad():
             images, _, _ = draw_images(self.generating[0], batch, self.prior_share)
-        real = judge(self.judging, self.augmentation, batch.image, batch)
-        fake = judge(self.judging, self.augmentation, images, batch)
-        self.augmentation.note(torch.cat([scale.logits.flatten() for scale in real]))
-        losses = [hinge_discriminator_loss(r.logits.float(), f.logits.float()) for r, f in zip(real, fake, strict=True)]
-        return torch.stack(losses).mean(0)
+        return discriminator_loss(self.judging, self.augmentation, images, batch)
 
 
 class SpadeGeneratorObjective(nn.Module):

@@ -14,7 +14,7 @@ from cmrsynth.errors import InputError
 from cmrsynth.hub.load import load_pipeline
 from cmrsynth.pipelines import AutoencoderPipeline, RectifiedFlowPipeline
 from cmrsynth.training.batches import Batch, TrainingSlices
-from cmrsynth.training.denoiser import build_denoiser
+from cmrsynth.training.denoiser import build_denoiser, check_images
 from cmrsynth.training.family import Family, Phase
 from cmrsynth.training.latent_config import LatentFlowConfig
 from cmrsynth.training.latent_noise import latent_noise
@@ -25,27 +25,12 @@ class LatentSpace:
     """Bring batches into the latent space of a trained autoencoder, whose weights stay as they are.
 
     Args:
-        location: pipeline folder or Hub id of the autoencoder.
-        slices: the training split, which must have the size and spacing the autoencoder was trained on.
-
-    Raises:
-        InputError: it is no autoencoder, or one of other images.
+        vae: the autoencoder.
     """
 
-    def __init__(self, location: str, slices: SliceSet) -> None:
-        pipeline = load_pipeline(location)
-        if not isinstance(pipeline, AutoencoderPipeline):
-            raise InputError(location, f"a {type(pipeline).__name__}", "give the pipeline of an autoencoder's training")
-        size, spacing = pipeline.sample_size, pipeline.config.pixel_spacing_mm
-        if slices.images.shape[1:] != (size, size) or abs(slices.pixel_spacing.mean() - spacing) > 0.02 * spacing:
-            raise InputError(
-                location,
-                f"learned {size}x{size} images of {spacing:.2f} mm, the data have {slices.images.shape[1:]} of "
-                f"{slices.pixel_spacing.mean():.2f} mm",
-                "train an autoencoder on these data",
-            )
-        self.vae: AutoencoderKL = pipeline.vae.requires_grad_(False).eval()
-        self.factor, self.channels = pipeline.latent_factor, self.vae.config.latent_channels
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self.vae = vae.requires_grad_(False).eval()
+        self.factor, self.channels = 2 ** (len(vae.config.block_out_channels) - 1), vae.config.latent_channels
         digest = sha256(b"".join(p.numpy().tobytes() for p in self.vae.state_dict().values())).hexdigest()
         self.fingerprint = int(digest[:12], 16)  # a number, as a family's state is; exact in a double
 
@@ -58,6 +43,24 @@ class LatentSpace:
         latent = (mean - self.vae.config.shift_factor) * self.vae.config.scaling_factor
         noise = latent_noise(batch.noise, latent.shape[1:])
         return batch._replace(image=latent, noise=noise, mask=F.avg_pool2d(batch.mask, self.factor))
+
+
+def load_latent_space(location: str, slices: SliceSet) -> LatentSpace:
+    """Return the latent space of an autoencoder's pipeline.
+
+    Args:
+        location: its folder or Hub id.
+        slices: the training split, which must have the size and spacing the autoencoder was trained on.
+
+    Raises:
+        InputError: it is no autoencoder, or one of other images.
+    """
+    pipeline = load_pipeline(location)
+    if not isinstance(pipeline, AutoencoderPipeline):
+        raise InputError(location, f"a {type(pipeline).__name__}", "give the pipeline of an autoencoder's training")
+    size, spacing = pipeline.sample_size, pipeline.config.pixel_spacing_mm
+    check_images(location, size, spacing, slices, remedy="train an autoencoder on these data")
+    return LatentSpace(pipeline.vae)
 
 
 class LatentObjective(nn.Module):
@@ -87,7 +90,7 @@ class LatentFlow(RectifiedFlow):
 
     def __init__(self, config: LatentFlowConfig, slices: SliceSet) -> None:
         Family.__init__(self, config, slices)
-        self.space = LatentSpace(config.vae, slices)
+        self.space = load_latent_space(config.vae, slices)
         self.averaged = build_denoiser(config, slices, in_channels=self.space.channels, latent_factor=self.space.factor)
         self.encoder = self.averaged["condition_encoder"]
         objective = FlowObjective(self.averaged, time_mean=config.time_mean, time_std=config.time_std)
