@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cmrsynth.comparison.plan import Plan, read_plan
+from cmrsynth.comparison.plan import Plan
 from cmrsynth.comparison.programs import module_of, settings_of
 from cmrsynth.comparison.trainings import log_of
 
@@ -26,14 +26,14 @@ TINY = {
 MINUTES = 0.004
 
 
-@pytest.fixture
-def write_plan(toy_folder: Path, tmp_path: Path):
-    """A function that writes a plan, with what is given in the place of its usual parts, and returns its path."""
+@pytest.fixture(scope="session")
+def write_plan_to(toy_folder: Path):
+    """A function that writes a plan into a folder, with what is given in the place of its usual parts."""
 
-    def write(**changes) -> Path:
+    def write(folder: Path, **changes) -> Path:
         plan = {
             "data": str(toy_folder),
-            "output": str(tmp_path / "compared"),
+            "output": str(folder / "compared"),
             "shared": TINY,
             "trainings": {
                 "flow": {"program": "rectified_flow", "minutes": MINUTES, "attention_levels": [1]},
@@ -53,11 +53,18 @@ def write_plan(toy_folder: Path, tmp_path: Path):
             },
             **changes,
         }
-        path = tmp_path / "plan.yaml"
-        path.write_text(yaml.safe_dump({key: value for key, value in plan.items() if value is not None}))
+        path = folder / "plan.yaml"
+        kept = {key: value for key, value in plan.items() if value is not None}
+        path.write_text(yaml.safe_dump(kept, sort_keys=False))
         return path
 
     return write
+
+
+@pytest.fixture
+def write_plan(write_plan_to, tmp_path: Path):
+    """The same for the test's own folder."""
+    return lambda **changes: write_plan_to(tmp_path, **changes)
 
 
 class InThisProcess:
@@ -87,14 +94,7 @@ class InThisProcess:
         raise AssertionError("it has ended before it could be asked to")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def in_this_process() -> type[InThisProcess]:
     """What starts a training here; `started` holds the names."""
-    InThisProcess.started = []
     return InThisProcess
-
-
-@pytest.fixture
-def plan(write_plan) -> Plan:
-    """The usual plan."""
-    return read_plan(write_plan())

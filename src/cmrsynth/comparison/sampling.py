@@ -24,7 +24,7 @@ from cmrsynth.generation.generate import GenerationSettings, generate
 from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
 
-TIMED_IMAGES, TIMED_SECONDS = 8, 2.0  # images at once, and processor time that a measurement lasts at least
+TIMED_IMAGES, TIMED_SECONDS = 8, 1.0  # images at once, and processor time that a measurement lasts at least
 
 
 @dataclass(frozen=True)
