@@ -27,7 +27,8 @@ ALLOWED = {
     "evaluation": {"data", "metrics", "attacks"},
     "certification": {"evaluation", "metrics", "attacks", "data"},
     "report": {"evaluation", "data"},
-    "commands": {"data", "evaluation", "certification", "generation", "hub", "report"},
+    "comparison": {"data", "evaluation", "generation", "hub", "pipelines", "report", "training"},
+    "commands": {"data", "evaluation", "certification", "comparison", "generation", "hub", "report"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands: `cmrsynth build | generate | evaluate | utility | report | quickstart | export-metric | certify`."""
+"""Commands: `cmrsynth build | generate | evaluate | utility | compare | report | quickstart | ...`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from cmrsynth import __version__
 from cmrsynth.commands.build import build
 from cmrsynth.commands.certify import certify
+from cmrsynth.commands.compare import compare
 from cmrsynth.commands.evaluate import evaluate
 from cmrsynth.commands.export_metric import export_metric
 from cmrsynth.commands.generate import generate
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, utility, report, quickstart, export_metric, certify):
+for command in (build, generate, evaluate, utility, compare, report, quickstart, export_metric, certify):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

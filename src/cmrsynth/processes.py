@@ -11,8 +11,8 @@ from accelerate.utils import parse_flag_from_env
 from cmrsynth.errors import InputError
 
 
-def process_state() -> PartialState:
-    """Return accelerate's state of the processes this program was launched with.
+def process_state(cpu_threads: int = 0) -> PartialState:
+    """Return accelerate's state of the processes this program was launched with; on a CPU, see `use_cores`.
 
     Raises:
         InputError: several processes were started, but they do not know of each other.
@@ -20,7 +20,7 @@ def process_state() -> PartialState:
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     check_processes(state.num_processes)
     if state.device.type == "cpu":
-        use_cores(state.num_processes)
+        use_cores(state.num_processes, cpu_threads)
     return state
 
 

@@ -57,6 +57,12 @@ def adherence_figures(
     ]
 
 
+def adherence_dice(sets: ThreeSets) -> Figure:
+    """Return the mask adherence alone, from what `resegment` found; see `adherence_figures`."""
+    each = {"synthetic": sets.synthetic, "real": sets.holdout}
+    return _dice_figure({name: overlap_of(one.found, one.part, sets.labels) for name, one in each.items()}, sets)
+
+
 def overlap_of(predictions: np.ndarray, part: SliceSet, labels: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Return `overlap_by_patient` of predictions against the masks of a set."""
     return overlap_by_patient(predictions, part.masks, part.patient_id, part.phase, labels, part.pixel_spacing)

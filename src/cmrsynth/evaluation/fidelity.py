@@ -14,7 +14,7 @@ from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.encoder import Encoder
 from cmrsynth.evaluation.features import feature_figures
 from cmrsynth.evaluation.figure import Figure
-from cmrsynth.evaluation.floors import Measured, Sample, measure
+from cmrsynth.evaluation.floors import Measured, Sample, known_floor, measure
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.texture import counts, distance_reading, few_patients, shared_heart, texture_figures
@@ -61,28 +61,62 @@ def _encoder_figures(
     suffix = "" if headline else f"_{encoder.name}"
     warning = _small_sample(n, encoder.dimensions)
     details = {"encoder": encoder.name, "dimensions": encoder.dimensions}
-    figures = []
-    for name, title, distance in (
-        ("frechet_distance", "Frechet distance", frechet_distance),
-        ("kernel_distance", "Kernel distance (KID)", kernel_distance),
-    ):
-        bounds = (-np.inf if name == "kernel_distance" else 0, np.inf)
-        measured = measure(distance, *sets, settings, resamples=resamples, bounds=bounds)
-        figures.append(
-            judged(
-                "fidelity",
-                name + suffix,
-                f"{title} ({encoder.name})",
-                measured,
-                judge_distance(measured),
-                distance_reading(measured, "features") + warning,
-                n=n,
-                made_with=encoder.made_with,
-                headline=headline and name == "frechet_distance",
-                details={**details, "to_train": float(distance(sets[0].rows, sets[2].rows))},
-            )
-        )
-    return figures + _manifold_figures(encoder, sets, settings, n, suffix, warning)
+    measured = measure(kernel_distance, *sets, settings, resamples=resamples)
+    kernel = judged(
+        "fidelity",
+        f"kernel_distance{suffix}",
+        f"Kernel distance (KID) ({encoder.name})",
+        measured,
+        judge_distance(measured),
+        distance_reading(measured, "features") + warning,
+        n=n,
+        made_with=encoder.made_with,
+        details={**details, "to_train": float(kernel_distance(sets[0].rows, sets[2].rows))},
+    )
+    frechet = frechet_figure(encoder, sets, settings, n, headline=headline)
+    return [frechet, kernel, *_manifold_figures(encoder, sets, settings, n, suffix, warning)]
+
+
+def frechet_figure(
+    encoder: Encoder,
+    sets: list[Sample],
+    settings: EvaluationSettings,
+    n: dict[str, int],
+    *,
+    headline: bool = True,
+    floor_from: Figure | None = None,
+) -> Figure:
+    """Return the Frechet distance of the synthetic to the held-out images in the features of one encoder.
+
+    Args:
+        encoder: what made the features.
+        sets: features of the synthetic, the held-out and the training images, in this order.
+        settings: seed, resamples and draws.
+        n: the counts behind the figure, see `counts`.
+        headline: it is the evaluation's first encoder.
+        floor_from: this figure of another set of as many images, whose floor is taken over.
+    """
+    measured = measure(
+        frechet_distance,
+        *sets,
+        settings,
+        resamples=settings.resamples if encoder.dimensions <= MANY_DIMENSIONS else max(20, settings.resamples // 20),
+        bounds=(0, np.inf),
+        floor=known_floor(floor_from, n),
+    )
+    to_train = float(frechet_distance(sets[0].rows, sets[2].rows))
+    return judged(
+        "fidelity",
+        "frechet_distance" + ("" if headline else f"_{encoder.name}"),
+        f"Frechet distance ({encoder.name})",
+        measured,
+        judge_distance(measured),
+        distance_reading(measured, "features") + _small_sample(n, encoder.dimensions),
+        n=n,
+        made_with=encoder.made_with,
+        headline=headline,
+        details={"encoder": encoder.name, "dimensions": encoder.dimensions, "to_train": to_train},
+    )
 
 
 def _manifold_figures(

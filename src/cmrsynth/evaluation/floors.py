@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from cmrsynth.evaluation.figure import Figure
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.metrics.intervals import bootstrap_patients
 from cmrsynth.seeds import derive_seed
 
 Interval = tuple[float, float]
+Floor = tuple[float, Interval | None]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,22 @@ def draw_rows(patient_id: np.ndarray, count: int, draws: int, seed: int) -> list
     return found
 
 
+def known_floor(figure: Figure | None, n: Mapping[str, int]) -> Floor | None:
+    """Return the floor of a figure measured before on another set, for one with the counts `n`; None without one.
+
+    A floor depends on the real sets and on how many synthetic images there are, not on what they show, so a
+    comparison of many sets of one size measures it once.
+
+    Raises:
+        ValueError: the counts differ, or the figure has no floor.
+    """
+    if figure is None:
+        return None
+    if dict(figure.n) != dict(n) or figure.floor is None:
+        raise ValueError(f"the floor of {figure.name} belongs to other counts: expected {n}, got {figure.n}")
+    return figure.floor, figure.floor_interval
+
+
 def measure(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     synthetic: Sample,
@@ -58,6 +76,7 @@ def measure(
     *,
     resamples: int | None = None,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    floor: Floor | None = None,
 ) -> Measured:
     """Return `statistic(synthetic, reference)` with its floor `statistic(real, reference)`.
 
@@ -72,9 +91,12 @@ def measure(
         settings: seed, resamples and draws.
         resamples: where the statistic is costly, fewer than `settings.resamples`.
         bounds: the values the statistic can take; a centred interval is cut there.
+        floor: of `known_floor`, where it was measured before.
     """
     resamples = resamples or settings.resamples
     value, interval = _with_interval(statistic, synthetic, reference, resamples, settings.seed)
+    if floor is not None:
+        return Measured(value, cut(interval, bounds), *floor)
     per_draw = max(20, resamples // settings.floor_draws)
     floors = [
         _with_interval(statistic, real.take(rows), reference, per_draw, settings.seed)

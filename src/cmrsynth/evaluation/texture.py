@@ -6,13 +6,13 @@ blur, these figures do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.figure import GOOD, LOOK, Figure
-from cmrsynth.evaluation.floors import Interval, Measured, Sample, cut, draw_rows, finite, measure
+from cmrsynth.evaluation.floors import Interval, Measured, Sample, cut, draw_rows, finite, known_floor, measure
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.verdict import judge_distance
@@ -28,6 +28,10 @@ from cmrsynth.metrics.texture import (
 
 PATCHES, DIRECTIONS = 48, 64  # patches per image and level, random directions per level
 FEW_PATIENTS = 10
+SLICED_WASSERSTEIN = {  # by the key of the level: name and title of its figure
+    "level_0": ("sliced_wasserstein_finest", "Texture: sliced Wasserstein distance, finest level"),
+    "mean": ("sliced_wasserstein", "Texture: sliced Wasserstein distance, all levels"),
+}
 
 
 def texture_figures(
@@ -36,7 +40,7 @@ def texture_figures(
     """Return sliced Wasserstein distances (whole image, heart, background) and the distance of power spectra."""
     n = counts(train, holdout, synthetic)
     return [
-        *_sliced_wasserstein(train, holdout, synthetic, settings, n),
+        *sliced_wasserstein_figures(train, holdout, synthetic, settings),
         *_region_figures(train, holdout, synthetic, settings),
         _spectrum(train, holdout, synthetic, settings, n),
     ]
@@ -76,17 +80,34 @@ def few_patients(patients: int) -> str:
     return f" Only {patients} held-out patients stand behind it, so the interval is too narrow."
 
 
-def _sliced_wasserstein(
-    train: SliceSet, holdout: SliceSet, synthetic: SliceSet, settings: EvaluationSettings, n: dict[str, int]
+def sliced_wasserstein_figures(
+    train: SliceSet,
+    holdout: SliceSet,
+    synthetic: SliceSet,
+    settings: EvaluationSettings,
+    *,
+    floors_from: Mapping[str, Figure] | None = None,
 ) -> list[Figure]:
-    """Sliced Wasserstein distance at the finest level and over all levels, from patches drawn once."""
-    parts = [(_patches(part, settings), part.patient_id) for part in (synthetic, holdout, train)]
-    measured, levels, floors = _measured(*parts, settings, keys=("level_0", "mean"))
+    """Return the sliced Wasserstein distance at the finest level and over all levels, from patches drawn once.
+
+    Args:
+        train: real patients the generator saw; the floor.
+        holdout: real patients it did not see; the reference.
+        synthetic: the set to judge.
+        settings: seed, resamples and draws.
+        floors_from: these figures of another set of as many images, by name, whose floors are taken over.
+    """
+    n = counts(train, holdout, synthetic)
+    sets = (synthetic, holdout) if floors_from else (synthetic, holdout, train)
+    parts = [(_patches(part, settings), part.patient_id) for part in sets]
+    if floors_from:
+        known = {key: floors_from[name] for key, (name, _) in SLICED_WASSERSTEIN.items()}
+        measured, levels = _measured_beside(*parts, settings, known, n)
+        floors = known["level_0"].details["floor_levels"]
+    else:
+        measured, levels, floors = _measured(*parts, settings, keys=tuple(SLICED_WASSERSTEIN))
     figures = []
-    for key, name, title in (
-        ("level_0", "sliced_wasserstein_finest", "Texture: sliced Wasserstein distance, finest level"),
-        ("mean", "sliced_wasserstein", "Texture: sliced Wasserstein distance, all levels"),
-    ):
+    for key, (name, title) in SLICED_WASSERSTEIN.items():
         figures.append(
             judged(
                 "fidelity",
@@ -132,6 +153,15 @@ def _measured(
         spread = finite(tuple(np.mean(found, 0))) if found else None
         measured[key] = Measured(levels[key], cut(intervals[key], (0, np.inf)), floor[key], cut(spread, (0, np.inf)))
     return measured, levels, floor
+
+
+def _measured_beside(
+    fake: Patches, reference: Patches, settings: EvaluationSettings, known: Mapping[str, Figure], n: Mapping[str, int]
+) -> tuple[dict[str, Measured], dict[str, float]]:
+    """Return, per key, the distance beside the floor of a known figure; then all levels of the distance."""
+    levels, intervals = _levels(fake, reference, settings, tuple(known), max(20, settings.resamples // 20))
+    beside = {key: known_floor(figure, n) for key, figure in known.items()}
+    return {key: Measured(levels[key], cut(intervals[key], (0, np.inf)), *beside[key]) for key in known}, levels
 
 
 def _levels(

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
-from cmrsynth.evaluation.floors import Interval, Measured, cut, draw_rows, finite
+from cmrsynth.evaluation.floors import Interval, Measured, cut, draw_rows, finite, known_floor
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.evaluation.texture import counts, few_patients
@@ -31,10 +31,18 @@ LOOSEST = 0.8  # however uncertain the floor of few patients is, an AUC above it
 SENSITIVE = 0.8  # AUC that the planted blur must reach for a good result to mean something
 
 
-def two_sample_figure(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, settings: EvaluationSettings) -> Figure:
+def two_sample_figure(
+    train: SliceSet,
+    holdout: SliceSet,
+    synthetic: SliceSet,
+    settings: EvaluationSettings,
+    *,
+    floor_from: Figure | None = None,
+) -> Figure:
     """Return the out-of-fold AUC of a network that tells synthetic from held-out images, beside its floor.
 
-    Settings with fewer segmenter updates than this test makes (a quick look) shorten it too.
+    Settings with fewer segmenter updates than this test makes (a quick look) shorten it too. `floor_from` is this
+    figure of another set of as many images, whose floor and planted failure are taken over.
     """
     n = counts(train, holdout, synthetic)
     folds = min(FOLDS, *(len(part.patients) for part in (train, holdout, synthetic)))
@@ -57,8 +65,12 @@ def two_sample_figure(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, s
             watch=_progress,
         )
 
-    measured = _measured(tested, train, holdout, synthetic, folds, settings)
-    planted = tested(_blurred(_drawn(train, synthetic, folds, settings)[0]), 0).auc()
+    if floor_from is None:
+        measured = _measured(tested, train, holdout, synthetic, folds, settings)
+        planted = tested(_blurred(_drawn(train, synthetic, folds, settings)[0]), 0).auc()
+    else:
+        found = _with_interval(tested(synthetic, 0), synthetic, holdout, settings)
+        measured, planted = Measured(*found, *known_floor(floor_from, n)), floor_from.planted
     judgement = judge_two_sample(measured)
     reading = two_sample_reading(measured, judgement) + few_patients(n["patients"])
     if planted < SENSITIVE and judgement.verdict == GOOD:

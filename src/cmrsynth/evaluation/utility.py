@@ -89,13 +89,7 @@ def utility_figures(
         settings: seeds and resamples.
         optimistic: the synthetic images were made from the held-out patients' own masks; the readings then say so.
     """
-    n = {
-        "real": len(train),
-        "synthetic": len(synthetic),
-        "holdout": len(holdout),
-        "patients": len(holdout.patients),
-        "seeds": settings.segmenter_seeds,
-    }
+    n = _counts(train, holdout, synthetic, settings)
     gap = paired_difference(arms["synthetic"], arms["real"], settings)
     gain = paired_difference(arms["both"], arms["real"], settings)
     judgements = {"real": _judge_real(arms["real"]), "synthetic": judge_dice(*gap), "both": judge_gain(*gain)}
@@ -110,6 +104,37 @@ def utility_figures(
         _difference_figure("both", gain, judgements["both"], arms, settings, n),
     ]
     return [replace(f, reading=f.reading + SEEN_MASKS) if optimistic else f for f in figures]
+
+
+def synthetic_figures(
+    arms: dict[str, Arm],
+    train: SliceSet,
+    holdout: SliceSet,
+    synthetic: SliceSet,
+    labels: tuple[int, ...],
+    settings: EvaluationSettings,
+) -> list[Figure]:
+    """Return Dice of training on synthetic images alone and its paired difference to training on real ones.
+
+    The arguments are those of `utility_figures`; `arms` needs "real" and "synthetic" only.
+    """
+    n = _counts(train, holdout, synthetic, settings)
+    gap = paired_difference(arms["synthetic"], arms["real"], settings)
+    judgement = judge_dice(*gap)
+    return [
+        _dice_figure("synthetic", arms, labels, judgement, settings, n),
+        _difference_figure("synthetic", gap, judgement, arms, settings, n),
+    ]
+
+
+def _counts(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, settings: EvaluationSettings) -> dict[str, int]:
+    return {
+        "real": len(train),
+        "synthetic": len(synthetic),
+        "holdout": len(holdout),
+        "patients": len(holdout.patients),
+        "seeds": settings.segmenter_seeds,
+    }
 
 
 def made_with(settings: EvaluationSettings) -> str:

@@ -62,7 +62,12 @@ class GenerationSettings:
 
 
 def generate(
-    pipeline_location: str | Path, masks_location: str | Path, output: Path, settings: GenerationSettings
+    pipeline_location: str | Path,
+    masks_location: str | Path,
+    output: Path,
+    settings: GenerationSettings,
+    *,
+    cpu_threads: int = 0,
 ) -> Path:
     """Sample images for the masks of a split and return the folder of the new data set.
 
@@ -71,11 +76,12 @@ def generate(
         masks_location: a built (or synthetic) data set, `path:split`; the split defaults to "test".
         output: the folder to make; its only split is called "train". Parts lie in `<output>.parts` until it is whole.
         settings: how many and how.
+        cpu_threads: threads of this process on a CPU; 0: its share of the cores.
 
     Raises:
         InputError: the masks do not fit the model, or `output` holds the result of another plan.
     """
-    state = process_state()
+    state = process_state(cpu_threads)
     masks = load_split(masks_location, "test")
     slices = to_slices(masks, str(masks_location))
     pipeline = load_pipeline(pipeline_location)

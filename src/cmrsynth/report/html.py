@@ -40,24 +40,30 @@ def render_report(evaluation_folder: Path, output: Path | None = None) -> Path:
     """
     folder = Path(evaluation_folder)
     evaluation = _load(folder)
-    pictures = [{"picture": picture, **_embed(folder, picture)} for picture in evaluation.pictures]
-    page = (
-        _environment()
-        .get_template("report.html.jinja")
-        .render(
-            evaluation=evaluation,
-            axes=AXES,
-            not_computed=[figure for figure in evaluation.figures if figure.verdict == NOT_COMPUTED],
-            pictures=pictures,
-            summary=summary(evaluation),
-            style=Markup(_text("report.css")),
-            version=__version__,
-        )
+    pictures = [{"picture": picture, **embed(folder, picture)} for picture in evaluation.pictures]
+    page = render_page(
+        "report.html.jinja",
+        evaluation=evaluation,
+        axes=AXES,
+        not_computed=[figure for figure in evaluation.figures if figure.verdict == NOT_COMPUTED],
+        pictures=pictures,
+        summary=summary(evaluation),
     )
-    target = folder / "report.html" if output is None else Path(output)
+    return write_whole(folder / "report.html" if output is None else Path(output), page)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Return a page of this package's templates in its style; all text is escaped."""
+    return (
+        _environment().get_template(template).render(style=Markup(_text("report.css")), version=__version__, **values)
+    )
+
+
+def write_whole(target: Path, text: str) -> Path:
+    """Write a file whole or not at all, and return its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    partial.write_text(page, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(target)
     return target
 
@@ -114,8 +120,8 @@ def _load(folder: Path) -> Evaluation:
     return evaluation
 
 
-def _embed(folder: Path, picture: Picture) -> dict[str, Any]:
-    """The picture as a data URI, with its size in pixels so that the page does not jump while it loads."""
+def embed(folder: Path, picture: Picture) -> dict[str, Any]:
+    """Return the picture as a data URI, with its size in pixels so that the page does not jump while it loads."""
     path = (folder / picture.file).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise InputError(picture.file, "the picture lies outside the evaluation's folder", MENDED_BY_EVALUATE)

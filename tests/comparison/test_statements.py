@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from cmrsynth.comparison.statements import statements_of
+from cmrsynth.evaluation.figure import GOOD, Figure
+
+
+def figure(name: str, value: float | None) -> Figure:
+    return Figure("fidelity", name, name, value, None, None, None, "", "lower", {}, "", GOOD, "", "")
+
+
+def row(distance: float | None, auc: float) -> dict[str, Figure]:
+    found = {"sliced_wasserstein_finest": distance, "two_sample_auc": auc}
+    return {name: figure(name, value) for name, value in found.items()}
+
+
+def test_both_bounds_decide() -> None:
+    figures = {
+        "good": {4: row(42.0, 0.69), 50: row(35.0, 0.64), 1: row(30.0, 0.60), 10: row(110.0, 0.77)},
+        "plain": {4: row(166.0, 0.96), 50: row(35.0, 0.64)},
+        "seen": {4: row(35.0, 0.70), 50: row(35.0, 0.64)},
+    }
+    found = {(s.family, s.steps): s for s in statements_of(figures, {})}
+    assert {key: s.holds for key, s in found.items()} == {
+        ("good", 4): True, ("good", 1): True, ("plain", 4): False, ("seen", 4): False,
+    }  # fmt: skip
+    assert round(found["plain", 4].ratio, 2) == 4.74
+    assert round(found["seen", 4].difference, 2) == 0.06
+    assert found["good", 4].sentence.startswith("good: four steps reach the texture of 50")
+    assert "four steps do not reach" in found["plain", 4].sentence
+    assert "one step reaches the texture of 10" in found["good", 1].sentence
+
+
+def test_a_student_is_held_against_its_teacher() -> None:
+    figures = {"student": {1: row(40.0, 0.66), 4: row(36.0, 0.64)}, "teacher": {50: row(35.0, 0.64)}}
+    found = list(statements_of(figures, {"student": "teacher"}))
+    assert [(s.steps, s.of, s.of_steps, s.holds) for s in found] == [(1, "teacher", 50, True), (4, "teacher", 50, True)]
+    assert "of its teacher teacher" in found[0].sentence
+
+
+def test_nothing_is_said_where_a_figure_is_missing() -> None:
+    assert not list(statements_of({"a": {4: row(None, 0.6), 50: row(35.0, 0.6)}, "b": {4: row(1.0, 0.6)}}, {}))
+    assert not list(statements_of({"student": {4: row(36.0, 0.6)}}, {"student": "teacher"}))
