@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": {"data", "metrics", "attacks"},
     "certification": {"evaluation", "metrics", "attacks", "data"},
     "report": {"evaluation", "data"},
-    "commands": {"data", "evaluation", "certification", "generation", "hub", "report"},
+    "commands": {"data", "evaluation", "certification", "generation", "hub", "report", "training"},
 }
 
 

@@ -21,11 +21,11 @@ from cmrsynth.certification.denoisers import (
 )
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.attack_scores import attack_generator
-from cmrsynth.evaluation.target_denoiser import BASE
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, NOT_COMPUTED
 from cmrsynth.evaluation.generator_attacks import generator_figures
 from cmrsynth.evaluation.membership_attack import membership_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target_denoiser import BASE
 
 SIDE, PATIENTS, SLICES = 16, 30, 2
 SETTINGS = EvaluationSettings(resamples=60, membership_draws=4)

@@ -3,10 +3,10 @@
 The headline rests on one attack that was chosen beforehand for each family (of a flow the velocity error around the
 middle of the path, where its signal peaks: Rao and Moyer 2026, arXiv:2603.13421; of a GAN the nearest sample or, with
 a style encoder, the reconstruction; of an autoencoder the reconstruction): its chance level is 0.5, and it can be
-compared between reports. The strongest of all attacks has more power and stands beside it; picking the largest of several
-AUCs lifts it above 0.5 even where nothing leaks, so it is judged by what the strongest reaches when the patients'
-sides are shuffled. Whether training and held-out images could be told apart without any model is tested first: if
-they can, an attack that "works" shows a difference of scanners or sites, not a leak (Das et al. 2024,
+compared between reports. The strongest of all attacks has more power and stands beside it; picking the largest of
+several AUCs lifts it above 0.5 even where nothing leaks, so it is judged by what the strongest reaches when the
+patients' sides are shuffled. Whether training and held-out images could be told apart without any model is tested
+first: if they can, an attack that "works" shows a difference of scanners or sites, not a leak (Das et al. 2024,
 arXiv:2406.16201), and nothing is reported.
 """
 
