@@ -124,3 +124,33 @@ class LookupAutoencoderPipeline(Lookup):
     def _encode(self, image: Tensor) -> Any:
         mean = self.encode(image)
         return SimpleNamespace(latent_dist=SimpleNamespace(mean=mean, std=mean.new_full(mean.shape, 1e-3)))
+
+
+@dataclass(frozen=True)
+class LatentFlowOf:
+    """A latent flow whose latents are the images, under an autoencoder that rebuilds its members and blurs others.
+
+    Args:
+        flow: offers `velocity`.
+        members: (N, H, W) in [-1, 1].
+    """
+
+    flow: Any
+    members: np.ndarray
+
+    @property
+    def vae(self) -> SimpleNamespace:
+        """The autoencoder, like diffusers' AutoencoderKL."""
+        config = SimpleNamespace(scaling_factor=1.0)
+        return SimpleNamespace(encode=self._encode, decode=lambda latent: SimpleNamespace(sample=latent), config=config)
+
+    def velocity(self, sample: Tensor, t: Tensor, mask: Tensor | None = None, **attributes: list) -> Tensor:
+        """Return noise - image of the flow."""
+        return self.flow.velocity(sample, t, mask, **attributes)
+
+    def _encode(self, image: Tensor) -> Any:
+        lookup = Lookup(self.members)
+        missed = (lookup.images[lookup.nearest(image)] - image).square().flatten(1).mean(1) > 1e-6
+        mean = image * (1 - 0.5 * missed.float())[:, None, None, None]
+        posterior = SimpleNamespace(mode=lambda: image, mean=mean, std=mean.new_full(mean.shape, 1e-3))
+        return SimpleNamespace(latent_dist=posterior)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrsynth.attacks.denoiser import Denoiser, bind, encode_latents
-from cmrsynth.attacks.loss import FlowLoss
+from cmrsynth.attacks.denoiser import Denoiser, bind, encode_latents, is_flow_map
+from cmrsynth.attacks.loss import FlowLoss, JumpLoss
 from cmrsynth.attacks.memoriser import Memoriser
 from cmrsynth.attacks.panel import ATTACKS, Attack, score_images
 from cmrsynth.attacks.vae import reconstruction_scores
@@ -18,20 +18,21 @@ from cmrsynth.data.loading import SliceSet
 from cmrsynth.evaluation.attack_inputs import records
 from cmrsynth.evaluation.attack_statistics import MIN_FITTED
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target import nearest_member
 from cmrsynth.precision import hardware_precision
 from cmrsynth.seeds import derive_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BASE = "velocity"
+BASE, JUMP = "velocity", "one_jump"
 AUTOENCODER = "autoencoder"  # the attack on the autoencoder of a latent generator
 PROBE = FlowLoss(draws=2, times=(0.5,))
 
 
 @dataclass(frozen=True)
 class DenoiserTarget:
-    """A flow or diffusion pipeline under attack; one of an earlier distillation too.
+    """A flow or diffusion pipeline under attack, before or after distillation.
 
     Args:
         pipeline: offers `velocity` or `predict_noise`, see `cmrsynth.attacks.denoiser.bind`.
@@ -45,8 +46,8 @@ class DenoiserTarget:
 
     @property
     def base(self) -> str:
-        """The velocity error around the middle of the path."""
-        return BASE
+        """The velocity error around the middle of the path; of a flow map, the error of its jumps."""
+        return JUMP if is_flow_map(self.pipeline) else BASE
 
     @property
     def probe_made_with(self) -> str:
@@ -58,6 +59,8 @@ class DenoiserTarget:
         """The attacks by name; those that need more patients to be fitted are left out."""
         attacks = {name: ATTACKS[name] for name in dict.fromkeys((BASE, *self.settings.membership_attacks))}
         attacks[BASE] = replace(ATTACKS[BASE], draws=self.settings.membership_draws)
+        if is_flow_map(self.pipeline):
+            attacks[JUMP] = JumpLoss(draws=self.settings.membership_draws)
         return {n: attack for n, attack in attacks.items() if attack.fusion == "mean" or self.patients >= MIN_FITTED}
 
     def seen(self, part: SliceSet) -> SliceSet:
@@ -78,9 +81,11 @@ class DenoiserTarget:
         return "mean" if attack == AUTOENCODER else self.attacks[attack].fusion
 
     def planted(self, train: SliceSet, holdout: SliceSet) -> np.ndarray:
-        """Return the base attack on the denoiser that knows the training images by heart."""
+        """Return the base attack on the denoiser that knows the training images by heart, or jumps to one of them."""
         import torch
 
+        if self.base == JUMP:
+            return nearest_member(train, holdout)
         images = [torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1 for part in (train, holdout)]
         memoriser, attack = Memoriser(images[0]), {BASE: self.attacks[BASE]}
         settings = {"seed": self.settings.seed, "description": "Planting a leak"}
