@@ -1,4 +1,4 @@
-"""Commands: `cmrsynth build | generate | evaluate | utility | report | quickstart | export-metric | certify`."""
+"""`cmrsynth build | generate | evaluate | audit | utility | report | quickstart | export-metric | certify`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import typer
 
 from cmrsynth import __version__
+from cmrsynth.commands.audit import audit
 from cmrsynth.commands.build import build
 from cmrsynth.commands.certify import certify
 from cmrsynth.commands.evaluate import evaluate
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, utility, report, quickstart, export_metric, certify):
+for command in (build, generate, evaluate, audit, utility, report, quickstart, export_metric, certify):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -22,6 +22,7 @@ from cmrsynth.evaluation.groups import grouped
 from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.leakage import leakage_figures
 from cmrsynth.evaluation.mask_memory import mask_memory_figure
+from cmrsynth.evaluation.mask_neighbours import mask_neighbour_figure
 from cmrsynth.evaluation.membership_attack import membership_figures
 from cmrsynth.evaluation.missing_values import missing_value_figures
 from cmrsynth.evaluation.overfitting import overfitting_figures
@@ -94,6 +95,7 @@ def evaluate(
         distances = all_distances(*sets, encoder)
         figures += privacy_figures(*sets, encoder, distances, settings, folder=output / "models")
         figures.append(mask_memory_figure(train, synthetic, settings))
+        figures.append(mask_neighbour_figure(train, holdout, synthetic, labels, settings))
     with _timed(seconds, "attacks on the model"):
         attacked = attack_generator(pipeline, train, holdout, settings, discriminator=discriminator)
         for attack_figures in (membership_figures, overfitting_figures, leakage_figures):
