@@ -71,6 +71,24 @@ class GanPipeline(DiffusionPipeline):
         """0: the model takes no mask."""
         return 0
 
+    @property
+    def latent_dim(self) -> int:
+        """Length of the random vector."""
+        return self.generator.config.latent_dim
+
+    def decode_latent(self, latent: Tensor, mask: Tensor | None = None, **conditions: Condition) -> Tensor:
+        """Return (B, 1, H, W) images, about [-1, 1], of random vectors, for audits; gradients pass.
+
+        Args:
+            latent: (B, latent_dim), standard normal.
+            mask: None; this model takes no mask.
+            conditions: values as in `__call__`.
+        """
+        self.check_inputs(mask)
+        encoder = self.condition_encoder
+        rows = encoder.encode(len(latent), **conditions).to(self.generator.device)
+        return self.generator(latent.to(rows.device, self.generator.dtype), encoder(rows))
+
     def check_inputs(self, mask: Tensor | None = None, *, temperature: float = 1.0, output_type: str = "pt") -> None:
         """Raise ValueError, saying what was expected and how to mend it, for arguments that cannot work."""
         if mask is not None:

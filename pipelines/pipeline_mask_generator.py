@@ -130,6 +130,40 @@ class MaskGeneratorPipeline(DiffusionPipeline):
         return wrong
 
     @torch.no_grad()
+    def reconstruction_error(self, distances: Tensor, mask: None = None, **conditions: Condition) -> Tensor:
+        """Return the (B,) mean squared error of decoding the mean of the posterior of real masks, for audits.
+
+        Args:
+            distances: (B, K, H, W) in [-1, 1], signed distances to the border of every label, see `MaskVAE`.
+            mask: None; for the sake of the other pipelines' signature.
+            conditions: values as in `__call__`.
+        """
+        embedding = self._embedding(len(distances), conditions)
+        distances = distances.to(self.vae.device, self.vae.dtype)
+        mean, _ = self.vae.encode(distances, embedding)
+        decoded = self.vae.decode(mean.to(self.vae.dtype), embedding).clamp(-1, 1)
+        return (decoded.float() - distances.float()).square().mean(dim=(1, 2, 3))
+
+    @torch.no_grad()
+    def negative_evidence_bound(
+        self, distances: Tensor, noise: Tensor, mask: None = None, **conditions: Condition
+    ) -> Tensor:
+        """Return the (B,) bound on the negative log-likelihood in nats per distance, for audits.
+
+        Args:
+            distances: (B, K, H, W) as in `reconstruction_error`.
+            noise: (B, latent_dim), standard normal, for the draw from the posterior.
+            mask: None.
+            conditions: values as in `__call__`.
+        """
+        embedding = self._embedding(len(distances), conditions)
+        vae = self.vae
+        return sum(vae(distances.to(vae.device, vae.dtype), noise.to(vae.device), embedding))
+
+    def _embedding(self, batch_size: int, conditions: Mapping[str, Condition]) -> Tensor:
+        return self.condition_encoder(self.condition_encoder.encode(batch_size, **conditions).to(self.vae.device))
+
+    @torch.no_grad()
     def __call__(
         self,
         mask: None = None,

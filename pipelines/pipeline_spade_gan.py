@@ -131,6 +131,31 @@ class SpadeGanPipeline(DiffusionPipeline):
         mean, log_variance = self.style_encoder(2 * style_image.to(**like) - 1)
         return mean.expand(batch_size, -1), (log_variance / 2).exp().expand(batch_size, -1)
 
+    @property
+    def latent_dim(self) -> int:
+        """Length of the random vector, which is the style's."""
+        return self.generator.config.style_dim
+
+    def decode_latent(self, latent: Tensor, mask: Tensor | None = None, **conditions: Condition) -> Tensor:
+        """Return (B, 1, H, W) images in (-1, 1) of random vectors, for audits; gradients pass.
+
+        Args:
+            latent: (B, latent_dim), how far the styles lie from what the conditions lead to expect.
+            mask: (B, K, H, W) one-hot, or None.
+            conditions: values as in `__call__`.
+        """
+        self.check_inputs(mask)
+        network = self.generator
+        if mask is None:
+            mask = torch.zeros(len(latent), self.mask_channels, self.sample_size, self.sample_size)
+        expected, deviation = self.expected_style(len(latent), **conditions)
+        return network(mask.to(network.device), expected + deviation * latent.to(network.device, network.dtype))
+
+    def encode_latent(self, image: Tensor, **conditions: Condition) -> Tensor:
+        """Return the (B, latent_dim) vectors whose decoding has the style of images (B, 1, H, W) in [-1, 1]."""
+        expected, _ = self.expected_style(len(image), **conditions)
+        return self.style_encoder(image.to(self.generator.device, self.generator.dtype))[0] - expected
+
     @torch.no_grad()
     def __call__(
         self,

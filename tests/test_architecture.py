@@ -28,7 +28,7 @@ ALLOWED = {
     "certification": {"evaluation", "metrics", "attacks", "data"},
     "report": {"evaluation", "data"},
     "comparison": {"data", "evaluation", "generation", "hub", "pipelines", "report", "training"},
-    "commands": {"data", "evaluation", "certification", "comparison", "generation", "hub", "report"},
+    "commands": {"data", "evaluation", "certification", "comparison", "generation", "hub", "report", "training"},
 }
 
 

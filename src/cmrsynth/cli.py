@@ -1,4 +1,4 @@
-"""Commands: `cmrsynth build | generate | evaluate | utility | compare | report | quickstart | ...`."""
+"""Commands: `cmrsynth build | generate | evaluate | audit | utility | compare | report | quickstart | ...`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import typer
 
 from cmrsynth import __version__
+from cmrsynth.commands.audit import audit
 from cmrsynth.commands.build import build
 from cmrsynth.commands.certify import certify
 from cmrsynth.commands.compare import compare
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, utility, compare, report, quickstart, export_metric, certify):
+for command in (build, generate, evaluate, audit, utility, compare, report, quickstart, export_metric, certify):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -20,11 +20,12 @@ from cmrsynth.certification.denoisers import (
     random_fields,
 )
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.attack_scores import BASE, attack_generator
+from cmrsynth.evaluation.attack_scores import attack_generator
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, NOT_COMPUTED
 from cmrsynth.evaluation.generator_attacks import generator_figures
 from cmrsynth.evaluation.membership_attack import membership_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target_denoiser import BASE
 
 SIDE, PATIENTS, SLICES = 16, 30, 2
 SETTINGS = EvaluationSettings(resamples=60, membership_draws=4)
@@ -142,7 +143,7 @@ def test_a_pipeline_of_another_kind_is_not_attacked(sets):
     found = generator_figures(SimpleNamespace(), sets(4), sets(5), SETTINGS)
     assert found[0].verdict == LOOK  # not attacked is no all-clear
     assert {f.verdict for f in found[1:]} == {NOT_COMPUTED}
-    assert "no flow or diffusion pipeline" in found[0].reading
+    assert "of no family" in found[0].reading
 
 
 def test_every_attack_runs_where_asked(sets):
@@ -181,6 +182,8 @@ def test_the_autoencoder_of_a_latent_generator_is_attacked_by_itself(sets):
     found = {f.name: f for f in membership_figures(latent, train, holdout, SETTINGS)}
     assert found["membership_auc"].verdict == GOOD
     assert found["membership_strongest_auc"].details["strongest"] == "autoencoder"
+    assert found["membership_autoencoder_auc"].value > 0.95
+    assert found["membership_autoencoder_auc"].verdict == DO_NOT_SHARE
     assert found["membership_strongest_auc"].verdict == DO_NOT_SHARE
 
 
@@ -203,3 +206,31 @@ def test_our_pipeline_is_attacked_with_the_attributes_it_knows(sets, pipeline):
 def test_a_pipeline_for_another_image_size_is_refused(toy_set, pipeline):
     with pytest.raises(InputError, match="16 pixels"):
         membership_figures(pipeline, toy_set("train", 3, seed=0), toy_set("holdout", 3, seed=1), SETTINGS)
+
+
+def test_a_distilled_flow_is_attacked_by_what_it_jumps_to(sets):
+    """A flow map whose velocity knows nobody, and whose long steps end on the nearest training image."""
+    train, holdout = sets(4), sets(5)
+
+    def student(part):
+        members = torch.from_numpy(part.images)[:, None] * 2 - 1
+
+        def predictor(mask, embedding, duration):
+            def average(point, timestep):
+                t = float(timestep[0]) / 1000
+                nearest = torch.cdist(point.flatten(1), (1 - t) * members.flatten(1)).argmin(1)
+                return (point - members[nearest]) / t
+
+            return average
+
+        parts = {"encode_conditions": lambda batch, **attributes: None, "predictor": predictor}
+        return SimpleNamespace(velocity=FlowPipelineOf(population()).velocity, duration_encoder=object(), **parts)
+
+    leaking = {f.name: f for f in generator_figures(student(train), train, holdout, SETTINGS)}
+    assert leaking["membership_auc"].verdict == DO_NOT_SHARE
+    assert leaking["membership_auc"].planted > 0.95
+    table = leaking["membership_strongest_auc"].details["attacks"]
+    assert table["one_jump"]["auc"] > 0.95
+    assert abs(table["velocity"]["auc"] - 0.5) < 0.25
+    quiet = {f.name: f for f in generator_figures(student(sets(6)), train, holdout, SETTINGS)}
+    assert {f.verdict for f in quiet.values() if f.value is not None} == {GOOD}

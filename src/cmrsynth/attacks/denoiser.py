@@ -100,9 +100,12 @@ class FlowDenoiser:
 
     Args:
         velocity: of a point of the straight path (B, C, H, W) and times (B,); returns noise - image.
+        average_velocity: of a flow map, the same over the whole way from that time to the image; None of a flow that
+            knows the velocity alone.
     """
 
     velocity: Callable[[Tensor, Tensor], Tensor]
+    average_velocity: Callable[[Tensor, float], Tensor] | None = None
 
     def predict_noise(self, point: Tensor, alpha_bar: float) -> Tensor:
         """Return e = x + (1 - t) v at the rescaled point."""
@@ -160,13 +163,29 @@ def encode_latents(autoencoder: Any, images: Tensor) -> Tensor:
     return (autoencoder.encode(images).latent_dist.mode() - shift) * config.scaling_factor
 
 
+def is_flow_map(pipeline: Any) -> bool:
+    """Return whether a pipeline predicts average velocities over whole steps, as distilled flows do."""
+    return getattr(pipeline, "duration_encoder", None) is not None
+
+
+def _average_velocity(
+    pipeline: Any, mask: Tensor | None, attributes: dict[str, list]
+) -> Callable[[Tensor, float], Tensor]:
+    def average(point: Tensor, t: float) -> Tensor:
+        embedding = pipeline.encode_conditions(len(point), **attributes)
+        return pipeline.predictor(mask, embedding, duration=t)(point, point.new_full((len(point),), 1000 * t))
+
+    return average
+
+
 def bind(pipeline: Any, mask: Tensor | None = None, **attributes: list[str | None]) -> Denoiser:
     """Return a pipeline as a denoiser under these conditions, one per image of the batch.
 
     Args:
         pipeline: offers `velocity(sample, t, mask, **attributes)` (t = 0 image, t = 1 noise; noise - image), or
             `predict_noise(sample, step, mask, **attributes)` at integer steps of its scheduler, which then has
-            `alphas_cumprod`; on latents if it has a `vae`.
+            `alphas_cumprod`; on latents if it has a `vae`. A flow map, which has a `duration_encoder`, also offers
+            `predictor(mask, encode_conditions(B, **attributes), duration=...)`.
         mask: (B, K, H, W) one-hot, or None.
         attributes: B values each.
 
@@ -174,7 +193,8 @@ def bind(pipeline: Any, mask: Tensor | None = None, **attributes: list[str | Non
         ValueError: the pipeline offers neither.
     """
     if hasattr(pipeline, "velocity"):
-        return FlowDenoiser(lambda point, t: pipeline.velocity(point, t, mask, **attributes))
+        average = _average_velocity(pipeline, mask, attributes) if is_flow_map(pipeline) else None
+        return FlowDenoiser(lambda point, t: pipeline.velocity(point, t, mask, **attributes), average)
     if hasattr(pipeline, "predict_noise"):
         schedule = np.asarray(pipeline.scheduler.alphas_cumprod, dtype=np.float64)
         return DiffusionDenoiser(lambda point, step: pipeline.predict_noise(point, step, mask, **attributes), schedule)

@@ -103,3 +103,9 @@ class _InPrecision:
 
         with torch.autocast(point.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             return self.denoiser.predict_noise(point, alpha_bar).float()
+
+    def average_velocity(self, point: Tensor, t: float) -> Tensor:
+        import torch
+
+        with torch.autocast(point.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            return self.denoiser.average_velocity(point, t).float()

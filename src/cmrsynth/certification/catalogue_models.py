@@ -1,6 +1,7 @@
 """Planted failures of generators and of training runs, with their controls; nothing is trained but a toy in NumPy.
 
-The generators are denoisers of random fields whose leak is known exactly (`cmrsynth.certification.denoisers`).
+The generators are denoisers of random fields whose leak is known exactly (`cmrsynth.certification.denoisers`), and
+GANs and autoencoders that look images up (`cmrsynth.certification.lookups`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ VARIANCE = 0.03  # of fields in [0, 1]
 SLOPE, OTHER_SLOPE = 2.5, 1.5  # of the spectrum; another scanner's images have more fine detail
 CLAIM, DELTA = 1.0, 1e-3  # of the private training run
 ATTACKS = ("membership_auc", "membership_strongest_auc")
+LOOKUPS = {"style GAN": "LookupStyleGan", "VAE": "LookupVae"}  # in cmrsynth.certification.lookups
 
 
 def fields(name: str, *, seed: int, slope: float = SLOPE) -> SliceSet:
@@ -68,6 +70,27 @@ def shuffled_sides(ground: Ground) -> ModelCase:
     return ModelCase(generator(replace(parts[0], images=seen), 1.0), *parts)
 
 
+def looked_up(family: str, *, own: bool) -> Callable[[Ground], ModelCase]:
+    """Return the maker of a generator that looks images up: those of its training patients, or of strangers."""
+
+    def make(ground: Ground) -> ModelCase:
+        from cmrsynth.certification import lookups
+
+        train, known = fields("train", seed=1), fields("known", seed=1 if own else 3)
+        pipeline = getattr(lookups, family)(known.images * 2 - 1)
+        return ModelCase(pipeline, train, fields("holdout", seed=2))
+
+    return make
+
+
+def leaking_autoencoder(ground: Ground) -> ModelCase:
+    """Return a latent flow that knows nobody, on an autoencoder that rebuilds its training images alone."""
+    from cmrsynth.certification.lookups import LatentFlowOf
+
+    train = fields("train", seed=1)
+    return ModelCase(LatentFlowOf(generator(train, 0.0), train.images * 2 - 1), train, fields("holdout", seed=2))
+
+
 def private_training(*, clipped: bool) -> Callable[[Ground], TrainingCase]:
     """Return the maker of a training run that claims an epsilon of `CLAIM`."""
 
@@ -105,6 +128,27 @@ MODEL_PLANTS = (
         memorised(1.0),
         on_images=False,
     ),
+    *(
+        Plant(
+            f"{title} that looks up",
+            f"a {title} that can make its training images and nothing else",
+            "privacy",
+            (*(refuses(name) for name in ATTACKS), refuses("membership_tpr"), refuses("overfitting_gap")),
+            (),
+            looked_up(family, own=True),
+            on_images=False,
+        )
+        for title, family in LOOKUPS.items()
+    ),
+    Plant(
+        "autoencoder that looks up",
+        "a latent flow that knows nobody, on an autoencoder that rebuilds training images only",
+        "privacy",
+        (refuses("membership_autoencoder_auc"), refuses("membership_strongest_auc")),
+        ("membership_auc",),
+        leaking_autoencoder,
+        on_images=False,
+    ),
     Plant(
         "non-members from another scanner",
         "an audit of a generator that leaks nothing, against patients whose images look different",
@@ -132,6 +176,17 @@ MODEL_CONTROLS = (
         (*ATTACKS, "membership_tpr", "overfitting_gap"),
         memorised(0.0),
         on_images=False,
+    ),
+    *(
+        Control(
+            f"{title} of strangers",
+            f"a {title} that can make the images of other patients than those it is audited with",
+            "privacy",
+            (*ATTACKS, "membership_tpr", "overfitting_gap"),
+            looked_up(family, own=False),
+            on_images=False,
+        )
+        for title, family in LOOKUPS.items()
     ),
     Control(
         "membership with shuffled sides",

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cmrsynth.errors import InputError
+
 if TYPE_CHECKING:
+    from cmrsynth.data.loading import SliceSet
     from cmrsynth.evaluation.figure import Evaluation
+    from cmrsynth.evaluation.target import Discriminator
 
 
 def evaluate(
@@ -45,8 +49,16 @@ def evaluate(
         int, typer.Option(min=1, help="Noise draws at each of three times in the membership attack; more find more.")
     ] = 4,
     membership_attacks: Annotated[
-        str, typer.Option(help="Comma-separated attacks on the model beside `velocity`; `all` costs ten times as much.")
+        str,
+        typer.Option(help="Attacks on flow and diffusion beside `velocity`, comma-separated; `all` costs ten times."),
     ] = "pia,sima",
+    membership_samples: Annotated[
+        int, typer.Option(min=1, help="Samples a GAN makes of each record's mask in the attacks on it.")
+    ] = 32,
+    discriminator: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of a GAN's training, whose discriminator is asked too (never publish it)."),
+    ] = None,
     bootstrap: Annotated[int, typer.Option(min=20, help="Bootstrap resamples over patients.")] = 1000,
 ) -> None:
     """Measure fidelity, utility and privacy of a synthetic data set, each beside its real-versus-real floor.
@@ -70,17 +82,33 @@ def evaluate(
         resamples=bootstrap,
         membership_draws=membership_draws,
         membership_attacks=attack_names(membership_attacks),
+        membership_samples=membership_samples,
         extractors=tuple(ExtractorSpec.parse(text) for text in extractor or ()),
     )
+    training = load_slices(train, "train")
     evaluation = run(
-        load_slices(train, "train"),
+        training,
         load_slices(holdout, "test"),
         load_slices(synthetic, "train"),
         output=output,
         pipeline=None if pipeline is None else load_pipeline(pipeline),
+        discriminator=None if discriminator is None else asked_discriminator(discriminator, pipeline, training),
         settings=settings,
     )
     _print_summary(evaluation, output)
+
+
+def asked_discriminator(run: Path, pipeline: str | None, train: SliceSet) -> Discriminator:
+    """Return the discriminator of a GAN's run folder.
+
+    Raises:
+        InputError: no GAN was given beside it, or it is not of a GAN trained on these slices.
+    """
+    from cmrsynth.training.gan_audit import load_discriminator
+
+    if pipeline is None:
+        raise InputError("--discriminator", "no generator was given", "add --pipeline RUN/pipeline")
+    return load_discriminator(run, train)
 
 
 def _print_summary(evaluation: Evaluation, output: Path) -> None:

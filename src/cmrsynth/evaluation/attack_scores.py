@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from cmrsynth.attacks.denoiser import Denoiser, bind, encode_latents
-from cmrsynth.attacks.loss import FlowLoss
-from cmrsynth.attacks.memoriser import Memoriser
-from cmrsynth.attacks.panel import ATTACKS, Attack, score_images
-from cmrsynth.attacks.vae import reconstruction_scores
-from cmrsynth.conditions import known_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.attack_statistics import MIN_FITTED, Scored, Sides
+from cmrsynth.evaluation.attack_statistics import Scored, Sides
 from cmrsynth.evaluation.blind import blind_check
 from cmrsynth.evaluation.figure import LOOK, NOT_COMPUTED
 from cmrsynth.evaluation.settings import EvaluationSettings
-from cmrsynth.labels import one_hot
+from cmrsynth.evaluation.target import Discriminator, Target, target_of
 from cmrsynth.metrics.membership import image_difficulty
-from cmrsynth.precision import hardware_precision
 from cmrsynth.seeds import derive_seed
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-BASE = "velocity"  # the attack chosen beforehand, behind every figure but the strongest
 ADJUSTED = "adjusted for image difficulty"
 PLANTED_AS = "a generator that memorised these training images"
 PLANTED_SLICES = 1000  # a side; the memoriser compares every slice with every member
@@ -41,7 +29,7 @@ class Refused:
     Args:
         why: a sentence for the reader.
         details: JSON-able numbers, such as those of the blind baseline.
-        verdict: "look closer" where a generator was given that these attacks cannot reach: that is no all-clear.
+        verdict: "look closer" where a generator was given that no attack can reach: that is no all-clear.
     """
 
     why: str
@@ -54,11 +42,12 @@ class Attacked:
     """What every attack found.
 
     Args:
-        attacks: per name; `BASE` is always there.
+        attacks: per name; the target's base attack is always there.
         made_with: per name, what the attack did.
         planted: the base attack on a generator that memorised these very training images.
         blind: AUC and interval of the blind baseline.
         n: counts of patients and slices.
+        target: the generator with its attacks.
     """
 
     attacks: dict[str, Scored]
@@ -66,20 +55,31 @@ class Attacked:
     planted: Scored
     blind: dict[str, Any]
     n: dict[str, int]
+    target: Target
 
     @property
     def base(self) -> Scored:
         """The attack chosen beforehand."""
-        return self.attacks[BASE]
+        return self.attacks[self.base_name]
+
+    @property
+    def base_name(self) -> str:
+        """Its name."""
+        return self.target.base
 
     @property
     def base_made_with(self) -> str:
         """What the base attack did, as a figure states it."""
-        return f"{self.made_with[BASE]}, {ADJUSTED}"
+        return f"{self.made_with[self.base_name]}, {ADJUSTED}"
 
 
 def attack_generator(
-    pipeline: Any, train: SliceSet, holdout: SliceSet, settings: EvaluationSettings
+    pipeline: Any,
+    train: SliceSet,
+    holdout: SliceSet,
+    settings: EvaluationSettings,
+    *,
+    discriminator: Discriminator | None = None,
 ) -> Attacked | Refused:
     """Return the scores of all chosen attacks, or why there are none.
 
@@ -87,10 +87,11 @@ def attack_generator(
     not attacked at all.
 
     Args:
-        pipeline: offers `velocity` or `predict_noise`, see `cmrsynth.attacks.denoiser.bind`; or None.
+        pipeline: of any family, see `cmrsynth.evaluation.target`; or None.
         train: the slices it was trained on; their own masks and attributes condition it.
         holdout: slices of other patients.
-        settings: the attacks, noise draws, resamples and seed.
+        settings: the attacks, noise draws, samples, resamples and seed.
+        discriminator: of a GAN, for the attack that asks it; see `cmrsynth.training.gan_audit`.
 
     Raises:
         InputError: the pipeline makes images of another size.
@@ -98,33 +99,26 @@ def attack_generator(
     if pipeline is None:
         why = "No pipeline was given, so the generator itself could not be attacked; add --pipeline."
         return Refused(why, {})
-    if not (hasattr(pipeline, "velocity") or hasattr(pipeline, "predict_noise")):
+    patients = min(len(train.patients), len(holdout.patients))
+    target = target_of(pipeline, settings, patients, discriminator)
+    if target is None:
         why = (
-            f"{type(pipeline).__name__} is no flow or diffusion pipeline, so the model itself was not attacked: its "
-            "images alone were looked at, and that is not enough to share the model."
+            f"{type(pipeline).__name__} is of no family that the attacks know, so the model itself was not attacked: "
+            "its images alone were looked at, and that is not enough to share the model."
         )
         return Refused(why, {}, verdict=LOOK)
     _check_size(pipeline, train)
-    if min(len(train.patients), len(holdout.patients)) < 2:
+    if patients < 2:
         return Refused("An attack is judged over patients, so at least two on each side are needed.", {})
+    train, holdout = target.seen(train), target.seen(holdout)
     blind = blind_check(train, holdout, settings)
     if blind["shifted"]:
         return Refused(_shifted_text(blind["blind_auc"]), blind)
-    attacks = _chosen(settings, min(len(train.patients), len(holdout.patients)))
-    features = [_features(pipeline, part, attacks, settings) for part in (train, holdout)]
-    sides = sides_of(train, holdout)
-    scored = {
-        name: Scored(
-            np.concatenate([part[name] for part in features]),
-            attacks[name].fusion if name in attacks else "mean",
-            sides,
-            settings.seed,
-        )
-        for name in features[0]
-    }
-    made_with = {name: attacks[name].made_with if name in attacks else "reconstruction error" for name in scored}
+    sides, features = sides_of(train, holdout), target.features(train, holdout)
+    scored = {name: Scored(found, target.fusion(name), sides, settings.seed) for name, found in features.items()}
+    made_with = {name: target.made_with(name) for name in scored}
     n = {"members": len(train.patients), "nonmembers": len(holdout.patients), "slices": len(train) + len(holdout)}
-    return Attacked(scored, made_with, _planted(train, holdout, attacks[BASE], settings), blind, n)
+    return Attacked(scored, made_with, _planted(target, train, holdout, settings.seed), blind, n, target)
 
 
 def _shifted_text(blind_auc: float) -> str:
@@ -142,73 +136,9 @@ def sides_of(train: SliceSet, holdout: SliceSet) -> Sides:
     return Sides(len(train), patient, difficulty)
 
 
-def binder(pipeline: Any, part: SliceSet) -> tuple[Tensor, Callable[..., Denoiser]]:
-    """Return the images (or latents) of a set, and a function that binds the conditions of some of its rows.
-
-    The function takes rows and, by keyword, attribute values that replace the set's own: one value for all rows.
-    """
-    import torch
-
-    device = getattr(pipeline, "device", torch.device("cpu"))
-    images = (torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1).to(device)
-    masks = one_hot(torch.from_numpy(part.masks)).to(device)
-    attributes = known_conditions(pipeline, part) if hasattr(pipeline, "condition_encoder") else {}
-
-    def bound(rows: slice, **given: str) -> Denoiser:
-        own = {name: values[rows] for name, values in attributes.items()}
-        asked = {name: [value] * len(masks[rows]) for name, value in given.items()}
-        return bind(pipeline, masks[rows], **{**own, **asked})
-
-    if getattr(pipeline, "vae", None) is not None:
-        with torch.inference_mode():
-            images = torch.cat([encode_latents(pipeline.vae, chunk) for chunk in images.split(32)])
-    return images, bound
-
-
-def computes_bf16(pipeline: Any) -> bool:
-    """Return whether the pipeline is a network that this hardware runs faster in bfloat16."""
-    import torch
-
-    return isinstance(getattr(pipeline, "unet", None), torch.nn.Module) and hardware_precision() == "bf16"
-
-
-def _chosen(settings: EvaluationSettings, patients: int) -> dict[str, Attack]:
-    attacks = {name: ATTACKS[name] for name in dict.fromkeys((BASE, *settings.membership_attacks))}
-    attacks[BASE] = replace(ATTACKS[BASE], draws=settings.membership_draws)
-    return {name: attack for name, attack in attacks.items() if attack.fusion == "mean" or patients >= MIN_FITTED}
-
-
-def _features(
-    pipeline: Any, part: SliceSet, attacks: dict[str, Attack], settings: EvaluationSettings
-) -> dict[str, np.ndarray]:
-    import torch
-
-    images, bound = binder(pipeline, part)
-    found = score_images(
-        attacks,
-        bound,
-        images,
-        seed=derive_seed(settings.seed, "membership noise"),
-        bf16=computes_bf16(pipeline),
-        description=f"Attacking with {part.name}",
-    )
-    if getattr(pipeline, "vae", None) is not None:
-        pixels = torch.from_numpy(part.images.astype(np.float32))[:, None].to(images.device) * 2 - 1
-        found["autoencoder"] = reconstruction_scores(pipeline.vae, pixels, seed=settings.seed)[:, None]
-    return found
-
-
-def _planted(train: SliceSet, holdout: SliceSet, attack: FlowLoss, settings: EvaluationSettings) -> Scored:
-    import torch
-
-    parts = [_some_patients(part, settings.seed) for part in (train, holdout)]
-    images = [torch.from_numpy(part.images.astype(np.float32))[:, None] * 2 - 1 for part in parts]
-    memoriser = Memoriser(images[0])
-    found = [
-        score_images({BASE: attack}, lambda rows: memoriser, part, seed=settings.seed, description="Planting a leak")
-        for part in images
-    ]
-    return Scored(np.concatenate([part[BASE] for part in found]), attack.fusion, sides_of(*parts), settings.seed)
+def _planted(target: Target, train: SliceSet, holdout: SliceSet, seed: int) -> Scored:
+    parts = [_some_patients(part, seed) for part in (train, holdout)]
+    return Scored(target.planted(*parts), target.fusion(target.base), sides_of(*parts), seed)
 
 
 def _some_patients(part: SliceSet, seed: int) -> SliceSet:

@@ -22,6 +22,7 @@ from cmrsynth.evaluation.groups import grouped
 from cmrsynth.evaluation.inputs import check_sets, mask_origin, training_part
 from cmrsynth.evaluation.leakage import leakage_figures
 from cmrsynth.evaluation.mask_memory import mask_memory_figure
+from cmrsynth.evaluation.mask_neighbours import mask_neighbour_figure
 from cmrsynth.evaluation.membership_attack import membership_figures
 from cmrsynth.evaluation.missing_values import missing_value_figures
 from cmrsynth.evaluation.overfitting import overfitting_figures
@@ -30,6 +31,7 @@ from cmrsynth.evaluation.privacy import privacy_figures
 from cmrsynth.evaluation.radiomics import radiomics_figures
 from cmrsynth.evaluation.recognition import recognition_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target import Discriminator
 from cmrsynth.evaluation.two_sample import two_sample_figure
 from cmrsynth.evaluation.utility import model_facts, test_arms, train_arms, utility_figures
 from cmrsynth.evaluation.verdict import VERDICT_RULE, overall
@@ -43,6 +45,7 @@ def evaluate(
     *,
     output: Path,
     pipeline: Any = None,
+    discriminator: Discriminator | None = None,
     settings: EvaluationSettings | None = None,
     command: str | None = None,
 ) -> Evaluation:
@@ -56,6 +59,7 @@ def evaluate(
         synthetic: the set to judge, at the same image size.
         output: folder for `evaluation.json`, `figures/*.png` and `models/*.safetensors`.
         pipeline: the generator, for the membership attack; without it that attack is not computed.
+        discriminator: of a GAN, for one more attack; see `cmrsynth.training.gan_audit`.
         settings: how much work to do.
         command: the command line to record; this process's own if not given.
 
@@ -91,8 +95,9 @@ def evaluate(
         distances = all_distances(*sets, encoder)
         figures += privacy_figures(*sets, encoder, distances, settings, folder=output / "models")
         figures.append(mask_memory_figure(train, synthetic, settings))
+        figures.append(mask_neighbour_figure(train, holdout, synthetic, labels, settings))
     with _timed(seconds, "attacks on the model"):
-        attacked = attack_generator(pipeline, train, holdout, settings)
+        attacked = attack_generator(pipeline, train, holdout, settings, discriminator=discriminator)
         for attack_figures in (membership_figures, overfitting_figures, leakage_figures):
             figures += attack_figures(pipeline, train, holdout, settings, attacked)
     figures = grouped(figures)

@@ -13,6 +13,8 @@ VERDICTS = (GOOD, LOOK, DO_NOT_SHARE, NOT_COMPUTED)
 AXES = ("fidelity", "utility", "privacy")
 FILE_NAME = "evaluation.json"
 UTILITY_FILE_NAME = "utility.json"  # of `cmrsynth utility`: the same structure, one axis
+AUDIT_FILE_NAME = "audit.json"  # of `cmrsynth audit`: the same
+FILE_NAMES = (FILE_NAME, UTILITY_FILE_NAME, AUDIT_FILE_NAME)
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class Evaluation:
 
     @classmethod
     def load(cls, folder: Path) -> Evaluation:
-        """Read `evaluation.json` of a folder, or `utility.json` where that is what it holds."""
-        name = FILE_NAME if (folder / FILE_NAME).is_file() else UTILITY_FILE_NAME
+        """Read `evaluation.json` of a folder, or `utility.json` or `audit.json` where that is what it holds."""
+        name = next((name for name in FILE_NAMES if (folder / name).is_file()), FILE_NAME)
         raw = json.loads((folder / name).read_text(encoding="utf-8"))
         pair = lambda values: None if values is None else (values[0], values[1])  # noqa: E731
         figures = tuple(

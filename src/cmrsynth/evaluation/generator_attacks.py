@@ -11,9 +11,17 @@ from cmrsynth.evaluation.leakage import leakage_figures
 from cmrsynth.evaluation.membership_attack import membership_figures
 from cmrsynth.evaluation.overfitting import overfitting_figures
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target import Discriminator
 
 
-def generator_figures(model: Any, train: SliceSet, holdout: SliceSet, settings: EvaluationSettings) -> list[Figure]:
+def generator_figures(
+    model: Any,
+    train: SliceSet,
+    holdout: SliceSet,
+    settings: EvaluationSettings,
+    *,
+    discriminator: Discriminator | None = None,
+) -> list[Figure]:
     """Return the figures on membership, overfitting and leakage by condition; the attacks run once for all.
 
     Args:
@@ -21,10 +29,11 @@ def generator_figures(model: Any, train: SliceSet, holdout: SliceSet, settings: 
         train: the slices it was trained on.
         holdout: slices of other patients.
         settings: attacks, draws, resamples and seed.
+        discriminator: of a GAN, see `attack_generator`.
 
     Raises:
         InputError: the pipeline makes images of another size.
     """
-    attacked = attack_generator(model, train, holdout, settings)
+    attacked = attack_generator(model, train, holdout, settings, discriminator=discriminator)
     given = (model, train, holdout, settings, attacked)
     return [*membership_figures(*given), *overfitting_figures(*given), *leakage_figures(*given)]

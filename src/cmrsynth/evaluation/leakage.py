@@ -6,27 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from cmrsynth.attacks.loss import FlowLoss
-from cmrsynth.attacks.panel import score_images
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.evaluation.attack_scores import PLANTED_AS, Attacked, Refused, attack_generator, binder, computes_bf16
+from cmrsynth.evaluation.attack_scores import PLANTED_AS, Attacked, Refused, attack_generator
 from cmrsynth.evaluation.attack_statistics import SHUFFLES, Scored, Sides, central, interval_of_share
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
 from cmrsynth.evaluation.floors import Measured, cut, finite
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.membership_attack import judge_strongest
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target import Target
 from cmrsynth.evaluation.verdict import Judgement
 from cmrsynth.metrics.intervals import bootstrap_patients
 from cmrsynth.metrics.membership import auc
 from cmrsynth.schema import ATTRIBUTES, UNKNOWN
-from cmrsynth.seeds import derive_seed
 
 GROUP_TITLE = "Membership attack within subgroups: highest AUC over patients"
 INFERENCE_TITLE = "Attribute inference ({}): accuracy on training patients above that on others"
 MIN_PATIENTS = 5  # of a subgroup, on each side
 SLICES = 6  # per patient, for attribute inference
-PROBE = FlowLoss(draws=2, times=(0.5,))
 
 
 def leakage_figures(
@@ -57,7 +54,8 @@ def leakage_figures(
         why = "The generator is conditioned on no attribute of at least two values, so it cannot betray any."
         return [*figures, not_computed("privacy", "attribute_inference_any", names["any"], why, n, "none")]
     return figures + [
-        _inference_figure(model, name, values, (train, holdout), settings) for name, values in vocabularies.items()
+        _inference_figure(attacked.target, name, values, (train, holdout), settings)
+        for name, values in vocabularies.items()
     ]
 
 
@@ -152,16 +150,16 @@ def _vocabularies(model: Any) -> dict[str, list[str]]:
 
 
 def _inference_figure(
-    model: Any, attribute: str, values: list[str], parts: tuple[SliceSet, SliceSet], settings: EvaluationSettings
+    target: Target, attribute: str, values: list[str], parts: tuple[SliceSet, SliceSet], settings: EvaluationSettings
 ) -> Figure:
     name, title = f"attribute_inference_{attribute}", INFERENCE_TITLE.format(attribute)
     parts = tuple(_some_slices(part.select(np.isin(getattr(part, attribute), values))) for part in parts)
     n = {"members": len(parts[0].patients), "nonmembers": len(parts[1].patients)}
-    made_with = f"the value of lowest {PROBE.made_with}, up to {SLICES} slices a patient"
+    made_with = f"the value of lowest {target.probe_made_with}, up to {SLICES} slices a patient"
     if min(n.values()) < MIN_PATIENTS:
         why = f"Fewer than {MIN_PATIENTS} patients of a side have a known {attribute}."
         return not_computed("privacy", name, title, why, n, made_with)
-    right = np.concatenate([_is_right(model, attribute, values, part, settings) for part in parts])
+    right = np.concatenate([_is_right(target, attribute, values, part) for part in parts])
     patients = np.unique(np.concatenate([part.patient_id for part in parts]), return_inverse=True)[1]
     sides = Sides(len(parts[0]), patients, np.zeros((len(patients), 1)))
     scored = Scored(right[:, None].astype(float), "mean", sides, settings.seed)
@@ -217,22 +215,9 @@ def _advantage(scored: Scored, member_rows: np.ndarray, other_rows: np.ndarray) 
     return float(means[0] - means[1])
 
 
-def _is_right(
-    model: Any, attribute: str, values: list[str], part: SliceSet, settings: EvaluationSettings
-) -> np.ndarray:
-    """Return (N,) whether the value under which the generator predicts a slice best is the true one."""
-    images, bound = binder(model, part)
-    scores = [
-        score_images(
-            {"probe": PROBE},
-            lambda rows, value=value: bound(rows, **{attribute: value}),
-            images,
-            seed=derive_seed(settings.seed, "attribute inference"),
-            bf16=computes_bf16(model),
-            description=f"Inferring {attribute} of {part.name}",
-        )["probe"].mean(1)
-        for value in values
-    ]
+def _is_right(target: Target, attribute: str, values: list[str], part: SliceSet) -> np.ndarray:
+    """Return (N,) whether the value under which the generator expects a slice most is the true one."""
+    scores = [target.probe(part, **{attribute: value}) for value in values]
     return np.array(values)[np.argmax(scores, axis=0)] == getattr(part, attribute)
 
 

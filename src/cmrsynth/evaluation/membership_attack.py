@@ -1,11 +1,12 @@
 """Membership inference against the generator itself: can whoever holds it tell who it was trained on?
 
-The headline rests on one attack that was chosen beforehand, the velocity error around the middle of the path, where
-the signal of a flow peaks (Rao and Moyer 2026, arXiv:2603.13421): its chance level is 0.5, and it can be compared
-between reports. The strongest of all attacks has more power and stands beside it; picking the largest of several
-AUCs lifts it above 0.5 even where nothing leaks, so it is judged by what the strongest reaches when the patients'
-sides are shuffled. Whether training and held-out images could be told apart without any model is tested first: if
-they can, an attack that "works" shows a difference of scanners or sites, not a leak (Das et al. 2024,
+The headline rests on one attack that was chosen beforehand for each family (of a flow the velocity error around the
+middle of the path, where its signal peaks: Rao and Moyer 2026, arXiv:2603.13421; of a GAN the nearest sample or, with
+a style encoder, the reconstruction; of an autoencoder the reconstruction): its chance level is 0.5, and it can be
+compared between reports. The strongest of all attacks has more power and stands beside it; picking the largest of
+several AUCs lifts it above 0.5 even where nothing leaks, so it is judged by what the strongest reaches when the
+patients' sides are shuffled. Whether training and held-out images could be told apart without any model is tested
+first: if they can, an attack that "works" shows a difference of scanners or sites, not a leak (Das et al. 2024,
 arXiv:2406.16201), and nothing is reported.
 """
 
@@ -17,18 +18,20 @@ from typing import Any
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
-from cmrsynth.evaluation.attack_scores import ADJUSTED, BASE, PLANTED_AS, Attacked, Refused, attack_generator
+from cmrsynth.evaluation.attack_scores import ADJUSTED, PLANTED_AS, Attacked, Refused, attack_generator
 from cmrsynth.evaluation.attack_statistics import aucs_with_intervals, central, null_aucs
 from cmrsynth.evaluation.figure import DO_NOT_SHARE, GOOD, LOOK, Figure
 from cmrsynth.evaluation.floors import Interval, Measured
 from cmrsynth.evaluation.judged import judged, not_computed
 from cmrsynth.evaluation.membership_rates import balanced_accuracy_figure, rate_figures, rates_of
 from cmrsynth.evaluation.settings import EvaluationSettings
+from cmrsynth.evaluation.target_denoiser import AUTOENCODER
 from cmrsynth.evaluation.verdict import Judgement, judge_attack
 
 TITLES = {
     "membership_auc": "Membership attack on the generator: AUC over patients",
     "membership_strongest_auc": "Strongest of several membership attacks: AUC over patients",
+    "membership_autoencoder_auc": "Membership attack on the autoencoder alone: AUC over patients",
     "membership_tpr": "Training patients found while 10 % of the others are accused",
     "membership_tpr_5": "Training patients found while 5 % of the others are accused",
     "membership_tpr_1": "Training patients found while 1 % of the others are accused",
@@ -64,8 +67,9 @@ def membership_figures(
     found = aucs_with_intervals(attacked.attacks, settings.resamples, settings.seed)
     null = null_aucs(attacked.attacks, settings.seed)
     return [
-        _auc_figure(attacked, *found[BASE], null[BASE]),
+        _auc_figure(attacked, *found[attacked.base_name], null[attacked.base_name]),
         _strongest_figure(attacked, found, null),
+        _autoencoder_figure(attacked, found, null),
         *rate_figures(attacked, TITLES),
         balanced_accuracy_figure(attacked, settings, TITLES["membership_balanced_accuracy"]),
     ]
@@ -130,6 +134,36 @@ def _auc_figure(attacked: Attacked, value: float, interval: Interval | None, nul
     )
 
 
+def _autoencoder_figure(
+    attacked: Attacked, found: dict[str, tuple[float, Interval | None]], null: dict[str, np.ndarray]
+) -> Figure:
+    """Return the attack on the autoencoder of a latent generator: one that was fitted on patients leaks by itself."""
+    name, title = "membership_autoencoder_auc", TITLES["membership_autoencoder_auc"]
+    if AUTOENCODER not in attacked.attacks:
+        why = "The generator has no autoencoder beside the model that was attacked."
+        return not_computed("privacy", name, title, why, attacked.n, "none")
+    value, interval = found[AUTOENCODER]
+    measured = Measured(value, interval, 0.5, central(null[AUTOENCODER]))
+    judgement = judge_attack(value, interval, chance=measured.floor_interval[1])
+    sentence = {
+        GOOD: "The autoencoder rebuilds training patients no better than others",
+        LOOK: "The autoencoder may rebuild training patients better than others",
+        DO_NOT_SHARE: "The autoencoder rebuilds training patients better than others: it leaks, whatever the model in "
+        "its latent space does",
+    }[judgement.verdict]
+    return judged(
+        "privacy",
+        name,
+        title,
+        measured,
+        judgement,
+        f"{sentence} (AUC {value:.2f}, 0.5 is chance).",
+        better="nearer floor",
+        n=attacked.n,
+        made_with=f"{attacked.made_with[AUTOENCODER]}, {ADJUSTED}",
+    )
+
+
 def _strongest_figure(
     attacked: Attacked, found: dict[str, tuple[float, Interval | None]], null: dict[str, np.ndarray]
 ) -> Figure:
@@ -160,7 +194,7 @@ def _strongest_figure(
             "attacks": {attack: _row(attacked, attack, found[attack], null[attack]) for attack in attacked.attacks},
         },
         planted=_planted_auc(attacked),
-        planted_as=f"{PLANTED_AS} (attack {BASE!r} alone)",
+        planted_as=f"{PLANTED_AS} (attack {attacked.base_name!r} alone)",
     )
 
 

@@ -86,9 +86,10 @@ def closeness(audit: Audit, distances: Distances) -> Figure:
     shuffled = _closeness_of_shuffled_sides(audit, distances, judged_rows, rng)
     around = replace(measured, floor_interval=_up_to(measured.floor_interval, shuffled))
     judgement = judge_closeness(around, copied=float(planted.mean()))
+    kind = "masks" if distances.space == "masks" else "images"
     left_out = " Images made from held-out patients' masks are left out." * (not judged_rows.all())
     reading = (
-        f"{measured.value:.0%} of the synthetic images are closer to a training patient than to a held-out one; 50% is "
+        f"{measured.value:.0%} of the synthetic {kind} are closer to a training patient than to a held-out one; 50% is "
         f"chance, and copies would show {planted.mean():.0%}.{left_out}{audit.origin_note}"
     )
     return audit.figure(

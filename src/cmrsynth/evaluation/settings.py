@@ -84,9 +84,14 @@ class EvaluationSettings:
         seed: names every random draw.
         resamples: bootstrap resamples over patients; the costly texture figure uses a twentieth of them.
         floor_draws: real patient draws behind every floor.
-        membership_draws: noise draws at each time in the membership attack.
-        membership_attacks: names in `cmrsynth.attacks.panel.ATTACKS`, beside "velocity", which always runs;
-            `tuple(ATTACKS)` runs all, at about ten times the cost of the quick ones.
+        membership_draws: noise draws at each time in the membership attack on flow and diffusion; posterior draws in
+            that on autoencoders.
+        membership_samples: samples a GAN makes of each record's mask in the attacks on it; without masks, records of
+            equal conditions share 16 times as many.
+        search_steps: gradient steps of the search of a GAN's latents for each record; 0 leaves it out.
+        membership_attacks: on flow and diffusion; names in `cmrsynth.attacks.panel.ATTACKS`, beside "velocity", which
+            always runs; `tuple(ATTACKS)` runs all, at about ten times the cost of the quick ones. Against the other
+            families every attack runs.
         extractors: further feature extractors.
     """
 
@@ -99,6 +104,8 @@ class EvaluationSettings:
     resamples: int = 1000
     floor_draws: int = 5
     membership_draws: int = 4
+    membership_samples: int = 32
+    search_steps: int = 15
     membership_attacks: tuple[str, ...] = QUICK
     extractors: tuple[ExtractorSpec, ...] = ()
 
@@ -109,13 +116,16 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         architecture(self.segmenter, self.segmenter_filters)
-        for name in ("segmenter_updates", "segmenter_batch", "segmenter_seeds", "floor_draws", "membership_draws"):
+        counts = ("segmenter_updates", "segmenter_batch", "segmenter_seeds", "floor_draws")
+        for name in (*counts, "membership_draws", "membership_samples"):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "give a number of at least 1"
                 )
         if unknown := sorted(set(self.membership_attacks) - set(ATTACKS)):
             raise InputError("--membership-attacks", f"there is no attack {unknown}", f"choose from {sorted(ATTACKS)}")
+        if self.search_steps < 0:
+            raise InputError("--search-steps", f"is {self.search_steps}", "give 0 or more")
         if self.resamples < 20:
             raise InputError("--bootstrap", f"{self.resamples} resamples say nothing", "give at least 20")
 

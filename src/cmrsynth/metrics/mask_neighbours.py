@@ -30,18 +30,24 @@ def best_dice(masks: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
     >>> best_dice(np.roll(ring, 1, axis=2), ring)[0].tolist()
     [1.0]
     """
+    blocks = [dice_matrix(masks[start : start + BLOCK], reference) for start in range(0, len(masks), BLOCK)]
+    rows = [dice.argmax(axis=1) for dice in blocks]
+    return np.concatenate([dice.max(axis=1) for dice in blocks]).astype(np.float64), np.concatenate(rows)
+
+
+def dice_matrix(masks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return the (N, M) float32 Dice coefficients, as in `best_dice`, of masks (N, H, W) with masks (M, H, W).
+
+    >>> ring = np.zeros((1, 8, 8), int)
+    >>> dice_matrix(ring, np.concatenate([ring, ring + 1])).tolist()
+    [[1.0, 0.0]]
+    """
     labels = sorted({*np.unique(masks).tolist(), *np.unique(reference).tolist()} - {0}) or [1]  # or all are empty
-    known = _flat_one_hot(reference, labels)
-    sizes = known.sum(axis=1)
-    scores, rows = [], []
-    for start in range(0, len(masks), BLOCK):
-        part = _flat_one_hot(masks[start : start + BLOCK], labels)
-        total = part.sum(axis=1)[:, None] + sizes
-        dice = 2 * (part @ known.T) / np.maximum(total, 1)
-        dice[total == 0] = 1.0  # two empty masks are the same mask
-        rows.append(dice.argmax(axis=1))
-        scores.append(dice.max(axis=1).astype(np.float64))
-    return np.concatenate(scores), np.concatenate(rows)
+    part, known = _flat_one_hot(masks, labels), _flat_one_hot(reference, labels)
+    total = part.sum(axis=1)[:, None] + known.sum(axis=1)
+    dice = 2 * (part @ known.T) / np.maximum(total, 1)
+    dice[total == 0] = 1.0  # two empty masks are the same mask
+    return dice
 
 
 def copying(generated: np.ndarray, train: np.ndarray, holdout: np.ndarray) -> dict[str, float]:

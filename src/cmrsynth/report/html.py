@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from cmrsynth import __version__
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.figure import AXES, FILE_NAME, NOT_COMPUTED, UTILITY_FILE_NAME, VERDICTS, Evaluation, Picture
+from cmrsynth.evaluation.figure import AXES, FILE_NAME, FILE_NAMES, NOT_COMPUTED, VERDICTS, Evaluation, Picture
 from cmrsynth.report import numbers
 from cmrsynth.report.strip import strip_svg
 from cmrsynth.report.wording import ADVICE, MEANING, QUESTIONS, better_text, counts_of, driving_figures, opens, summary
@@ -105,8 +105,7 @@ def _text(name: str) -> str:
 
 
 def _load(folder: Path) -> Evaluation:
-    path = folder / FILE_NAME
-    path = path if path.is_file() else folder / UTILITY_FILE_NAME
+    path = folder / next((name for name in FILE_NAMES if (folder / name).is_file()), FILE_NAME)
     if not path.is_file():
         raise InputError(folder, f"no {FILE_NAME} in this folder", MENDED_BY_FOLDER)
     try:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
-from cmrsynth.labels import NUM_LABELS
+from cmrsynth.labels import NUM_LABELS, signed_distances
 from cmrsynth.metrics.mask_neighbours import copying
 from cmrsynth.models import MaskVAE
 from cmrsynth.pipelines import MaskGeneratorPipeline
@@ -117,30 +116,6 @@ class MaskGenerator(VariationalFamily):
         if data is None or not kept.any():
             return {"masks": audit}
         return {"masks": {**audit, "copying": copying(made[kept], self.slices.masks, data.labels.numpy())}}
-
-
-def signed_distances(mask: np.ndarray, reach: float) -> np.ndarray:
-    """Return the signed distance to the border of every label.
-
-    Args:
-        mask: (H, W) integer label map.
-        reach: the distance in pixels that is shown as 1.
-
-    Returns:
-        (K, H, W) float32 in [-1, 1], positive inside; -1 where the label is absent, 1 where it is everywhere.
-
-    >>> signed_distances(np.array([[0, 0, 1, 1]]), 2.0)[1].tolist()
-    [[-0.75, -0.25, 0.25, 0.75]]
-    """
-    maps = []
-    for label in range(NUM_LABELS):
-        inside = mask == label
-        if inside.all() or not inside.any():
-            maps.append(np.where(inside, 1.0, -1.0))
-            continue
-        depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
-        maps.append((depth - 0.5 * np.sign(depth)) / reach)  # the border lies between pixels
-    return np.clip(np.stack(maps), -1, 1).astype(np.float32)
 
 
 def real_anatomy(slices: SliceSet) -> dict[str, Any]:
