@@ -154,6 +154,28 @@ def training_record() -> dict:
 
 
 @pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random CLIP text model, whose tokenizer reads letter by letter."""
+    import torch
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    number = {token: place for place, token in enumerate(tokens)}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    start, end = number["<|startoftext|>"], number["<|endoftext|>"]
+    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    config = CLIPTextConfig(vocab_size=len(number), max_position_embeddings=200, **sizes, **special)
+    folder = tmp_path_factory.mktemp("clip") / "text"
+    with torch.random.fork_rng():
+        torch.random.default_generator.manual_seed(0)
+        CLIPTextModel(config).save_pretrained(folder)
+    CLIPTokenizer(vocab=number, merges=[], model_max_length=200).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_flow():
     """A function that makes a small `RectifiedFlowPipeline` whose weights are all random, so that nothing is hidden."""
     import torch

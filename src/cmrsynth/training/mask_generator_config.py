@@ -23,6 +23,7 @@ class MaskGeneratorConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_conditions("text_encoder", why="a mask generator takes attributes and scalars, no prompts")
         where = "training configuration"
         if not 1 <= self.latent_dim <= LONGEST:
             raise InputError(where, f"latent_dim is {self.latent_dim}", f"give a length from 1 to {LONGEST}")
