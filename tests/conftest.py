@@ -185,10 +185,13 @@ def tiny_flow():
     from cmrsynth.pipelines import RectifiedFlowPipeline
 
     def make(
-        *, sample_size: int = 16, widths=(8, 8, 16), vocabularies=None, condition_dropout=0.1, spacing=2.0, std=0.2
-    ) -> RectifiedFlowPipeline:
+        *, sample_size: int = 16, widths=(8, 8, 16), vocabularies=None, scalars=None, text=None,
+        condition_dropout=0.1, spacing=2.0, std=0.2,
+    ) -> RectifiedFlowPipeline:  # fmt: skip
         unet = MaskUNet(sample_size=sample_size, block_out_channels=widths, attention_levels=(len(widths) - 1,))
-        encoder = ConditionEncoder(unet.embedding_dim, vocabularies=vocabularies)
+        text_parts = text or {}
+        width = text_parts["text_encoder"].config.hidden_size if text_parts else 0
+        encoder = ConditionEncoder(unet.embedding_dim, vocabularies=vocabularies, scalars=scalars, text_dim=width)
         generator = torch.Generator().manual_seed(0)
         for parameter in [*unet.parameters(), *encoder.parameters()]:  # zero-initialised layers would hide conditions
             torch.nn.init.normal_(parameter, std=std, generator=generator)
@@ -196,6 +199,7 @@ def tiny_flow():
             unet.eval(),
             encoder.eval(),
             FlowMatchEulerDiscreteScheduler(),
+            **text_parts,
             condition_dropout=condition_dropout,
             pixel_spacing_mm=spacing,
         )

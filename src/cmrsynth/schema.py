@@ -37,6 +37,7 @@ SCALARS = {  # columns; None where unknown
     "age": Scalar("years", 0, 120),
     "bmi": Scalar("kg/m2", 8, 100),
 }
+SHOWN_BY_MASKS = ("pathology", "phase", "slice_level", "ejection_fraction", "wall_thickness")  # anatomy, not looks
 PERSONAL_SCALARS = ("age", "bmi")  # quasi-identifiers: they describe the person, and no mask shows them
 INTENSITY_MAX = 65535  # images are uint16; 0..65535 stands for intensity 0..1 after preprocessing
 

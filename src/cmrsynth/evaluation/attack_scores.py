@@ -13,7 +13,7 @@ from cmrsynth.attacks.loss import FlowLoss
 from cmrsynth.attacks.memoriser import Memoriser
 from cmrsynth.attacks.panel import ATTACKS, Attack, score_images
 from cmrsynth.attacks.vae import reconstruction_scores
-from cmrsynth.conditions import known_conditions
+from cmrsynth.conditions import compiled_prompts, known_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.attack_statistics import MIN_FITTED, Scored, Sides
@@ -155,9 +155,11 @@ def binder(pipeline: Any, part: SliceSet) -> tuple[Tensor, Callable[..., Denoise
     attributes = known_conditions(pipeline, part) if hasattr(pipeline, "condition_encoder") else {}
 
     def bound(rows: slice, **given: str) -> Denoiser:
-        own = {name: values[rows] for name, values in attributes.items()}
-        asked = {name: [value] * len(masks[rows]) for name, value in given.items()}
-        return bind(pipeline, masks[rows], **{**own, **asked})
+        told = {name: values[rows] for name, values in attributes.items()}
+        told |= {name: [value] * len(masks[rows]) for name, value in given.items()}
+        if getattr(pipeline, "text_encoder", None) is not None:  # an attacker tells all that the model was told
+            told["prompt"] = compiled_prompts(told, len(masks[rows]))
+        return bind(pipeline, masks[rows], **told)
 
     if getattr(pipeline, "vae", None) is not None:
         with torch.inference_mode():
