@@ -154,6 +154,28 @@ def training_record() -> dict:
 
 
 @pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random CLIP text model, whose tokenizer reads letter by letter."""
+    import torch
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    number = {token: place for place, token in enumerate(tokens)}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    start, end = number["<|startoftext|>"], number["<|endoftext|>"]
+    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    config = CLIPTextConfig(vocab_size=len(number), max_position_embeddings=200, **sizes, **special)
+    folder = tmp_path_factory.mktemp("clip") / "text"
+    with torch.random.fork_rng():
+        torch.random.default_generator.manual_seed(0)
+        CLIPTextModel(config).save_pretrained(folder)
+    CLIPTokenizer(vocab=number, merges=[], model_max_length=200).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_flow():
     """A function that makes a small `RectifiedFlowPipeline` whose weights are all random, so that nothing is hidden."""
     import torch
@@ -163,10 +185,13 @@ def tiny_flow():
     from cmrsynth.pipelines import RectifiedFlowPipeline
 
     def make(
-        *, sample_size: int = 16, widths=(8, 8, 16), vocabularies=None, condition_dropout=0.1, spacing=2.0, std=0.2
-    ) -> RectifiedFlowPipeline:
+        *, sample_size: int = 16, widths=(8, 8, 16), vocabularies=None, scalars=None, text=None,
+        condition_dropout=0.1, spacing=2.0, std=0.2,
+    ) -> RectifiedFlowPipeline:  # fmt: skip
         unet = MaskUNet(sample_size=sample_size, block_out_channels=widths, attention_levels=(len(widths) - 1,))
-        encoder = ConditionEncoder(unet.embedding_dim, vocabularies=vocabularies)
+        text_parts = text or {}
+        width = text_parts["text_encoder"].config.hidden_size if text_parts else 0
+        encoder = ConditionEncoder(unet.embedding_dim, vocabularies=vocabularies, scalars=scalars, text_dim=width)
         generator = torch.Generator().manual_seed(0)
         for parameter in [*unet.parameters(), *encoder.parameters()]:  # zero-initialised layers would hide conditions
             torch.nn.init.normal_(parameter, std=std, generator=generator)
@@ -174,6 +199,7 @@ def tiny_flow():
             unet.eval(),
             encoder.eval(),
             FlowMatchEulerDiscreteScheduler(),
+            **text_parts,
             condition_dropout=condition_dropout,
             pixel_spacing_mm=spacing,
         )

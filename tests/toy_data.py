@@ -39,6 +39,10 @@ def toy_row(patient: int, index: int, size: int = 16, prefix: str = "toy") -> di
         "slice_spacing": 8.0,
         "field_strength": 1.5,
         "source": "toy",
+        "ejection_fraction": (60.0 if patient % 3 else 30.0) + patient,
+        "wall_thickness": None,
+        "age": None,
+        "bmi": None,
     }
 
 

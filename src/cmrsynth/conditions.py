@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from cmrsynth.data.loading import SliceSet
+from cmrsynth.errors import InputError
+from cmrsynth.prompts import compile_prompt
 from cmrsynth.schema import UNKNOWN
 
 
@@ -14,6 +16,29 @@ def vocabularies(slices: SliceSet, attributes: list[str]) -> dict[str, list[str]
     """Return the known values of each attribute, sorted; an attribute the data never state is left out."""
     found = {name: sorted(set(getattr(slices, name).tolist()) - {UNKNOWN}) for name in attributes}
     return {name: values for name, values in found.items() if values}
+
+
+def scalar_statistics(slices: SliceSet, scalars: list[str]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of each scalar over the slices that state it.
+
+    Raises:
+        InputError: no slice states one, or all state the same: there is nothing to learn.
+    """
+    found = {}
+    for name in scalars:
+        known = getattr(slices, name)[np.isfinite(getattr(slices, name))].astype(np.float64)
+        if len(np.unique(known)) < 2:
+            what = f"{name} is {known[0]:g} throughout" if len(known) else f"no slice states {name}"
+            raise InputError(
+                slices.name, what, f"leave {name} out of --scalars, or build the data set from a source that states it"
+            )
+        found[name] = float(known.mean()), float(known.std())
+    return found
+
+
+def compiled_prompts(values: dict[str, list[str | float | None]], length: int) -> list[str]:
+    """Return the prompt of each of `length` slices from their conditions, as `encoder_conditions` returns them."""
+    return [compile_prompt({name: column[row] for name, column in values.items()}) for row in range(length)]
 
 
 def known_conditions(pipeline: Any, slices: SliceSet) -> dict[str, list[str | float | None]]:
@@ -31,8 +56,7 @@ def encoder_conditions(config: Any, slices: SliceSet) -> dict[str, list[str | fl
     for name, words in (config.vocabularies or {}).items():
         values[name] = [word if word in words else None for word in getattr(slices, name).tolist()]
     for name in config.scalars or {}:
-        stated = getattr(slices, name, [None] * len(slices))  # no built data set states one so far
-        values[name] = [float(x) if x is not None and np.isfinite(x) else None for x in stated]
+        values[name] = [float(x) if np.isfinite(x) else None for x in getattr(slices, name)]
     return values
 
 

@@ -5,7 +5,7 @@ Built and synthetic data sets share these columns, so anything that reads one re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import datasets
@@ -14,6 +14,31 @@ PHASES = ("ED", "ES", "other")
 SLICE_LEVELS = ("basal", "mid", "apical", "unknown")
 UNKNOWN = "unknown"  # value of a text column whose source does not say
 ATTRIBUTES = ("pathology", "vendor", "phase", "slice_level")  # columns a generator can be conditioned on
+CONDITION_COLUMNS = (*ATTRIBUTES, "centre")  # text columns that may be asked for as conditions
+OLDEST_AGE = 90  # in a data set it stands for 90 and more: higher ages single a patient out
+
+
+class Scalar(NamedTuple):
+    """A number known of a patient, the same in all of the patient's rows.
+
+    Args:
+        unit: its unit.
+        lowest, highest: no patient has less or more.
+    """
+
+    unit: str
+    lowest: float
+    highest: float
+
+
+SCALARS = {  # columns; None where unknown
+    "ejection_fraction": Scalar("%", 0, 100),
+    "wall_thickness": Scalar("mm", 1, 50),
+    "age": Scalar("years", 0, 120),
+    "bmi": Scalar("kg/m2", 8, 100),
+}
+SHOWN_BY_MASKS = ("pathology", "phase", "slice_level", "ejection_fraction", "wall_thickness")  # anatomy, not looks
+PERSONAL_SCALARS = ("age", "bmi")  # quasi-identifiers: they describe the person, and no mask shows them
 INTENSITY_MAX = 65535  # images are uint16; 0..65535 stands for intensity 0..1 after preprocessing
 
 
@@ -22,7 +47,9 @@ def features() -> datasets.Features:
 
     `image` is uint16 (H, W), `mask` is uint8 (H, W) in the label map of `cmrsynth.labels`; `pixel_spacing` is
     (row, column) in mm; `slice_spacing` is the distance between slice centres in mm; `field_strength` is in
-    tesla. A number that the source does not state is None, a text is "unknown".
+    tesla; `SCALARS` are of the patient (`ejection_fraction` in %, `wall_thickness` the mean of the LV's at
+    end-diastole in mm, `age` in whole years, 90 for 90 and more, `bmi` in kg/m2). A number that is not known is None,
+    a text is "unknown".
     """
     from datasets import Features, Image, List, Value
 
@@ -43,6 +70,7 @@ def features() -> datasets.Features:
             "slice_spacing": Value("float32"),
             "field_strength": Value("float32"),
             "source": Value("string"),
+            **dict.fromkeys(SCALARS, Value("float32")),
         }
     )
 

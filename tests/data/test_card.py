@@ -31,6 +31,12 @@ RECORD = {
         {"split": "test", "vendor": "B", "pathology": "dilated", "phase": "ES", "slices": 30},
     ],
     "annotated_labels": [[1, 2]],
+    "scalars": {
+        "ejection_fraction": {"stated": 1, "measured": 2, "unknown": 1},
+        "wall_thickness": {"stated": 0, "measured": 0, "unknown": 4},
+        "age": {"stated": 3, "measured": 0, "unknown": 1},
+        "bmi": {"stated": 0, "measured": 0, "unknown": 4},
+    },
     "left_out": [],
 }
 
@@ -58,12 +64,21 @@ def test_front_matter_is_what_the_hub_reads():
         "| B | dilated | ES | 0 | 30 |",
         "Annotated here: **lv_cavity, lv_myocardium**",
         "Nobody 2024",
+        "| ejection_fraction | % | 1 | 2 | 1 |",
+        "Quasi-identifiers: age.",
+        "90 stands for 90 and more",
         "run the tests",
         "## Left out\n\nNothing.",
     ],
 )
 def test_prose_states_the_facts(fact):
     assert fact in dataset_card(RECORD, studies.SOURCE)
+
+
+def test_numbers_that_single_nobody_out_are_no_quasi_identifiers():
+    unknown = {"stated": 0, "measured": 0, "unknown": 4}
+    scalars = {**RECORD["scalars"], "age": unknown}
+    assert "Quasi-identifiers" not in dataset_card({**RECORD, "scalars": scalars}, studies.SOURCE)
 
 
 def test_warnings_and_left_out_patients_are_shown():

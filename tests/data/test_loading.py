@@ -10,7 +10,7 @@ from cmrsynth.errors import InputError
 def rows_with(spacings: list[float | None]):
     import datasets
 
-    from cmrsynth.schema import features
+    from cmrsynth.schema import SCALARS, features
 
     row = {
         "image": np.zeros((4, 4), np.uint16),
@@ -21,6 +21,7 @@ def rows_with(spacings: list[float | None]):
         "frame": 0,
         "pixel_spacing": [1.0, 1.0],
         "field_strength": None,
+        **dict.fromkeys(SCALARS),
     }
     return datasets.Dataset.from_list([{**row, "slice_spacing": s} for s in spacings], features=features())
 

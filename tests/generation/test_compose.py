@@ -76,6 +76,8 @@ def test_a_total_is_shared_by_weight_and_none_is_lost(tmp_path: Path) -> None:
         ("cells: []", "no list of cells"),
         ("cell: []\ncells: [{count: 1}]", "unknown settings"),
         ("cells: [{colour: red, count: 1}]", "unknown attributes"),
+        ("cells: [{ejection_fraction: low, count: 1}]", "ejection_fraction is 'low'"),
+        ("cells: [{ejection_fraction: 350, count: 1}]", "expected 0 to 100"),
         ("cells: [{phase: systole, count: 1}]", "unknown phase 'systole'"),
         ("cells: [{slice_level: unknown, count: 1}]", "slice_level is 'unknown'"),
         ("cells: [{vendor: 1, count: 1}]", "vendor is 1"),
@@ -102,6 +104,41 @@ def test_a_label_that_no_model_follows_is_refused() -> None:
         check_plan(plan, "plan", mask_vocabularies={}, image_vocabularies=images)
     with pytest.raises(InputError, match="the mask generator does not know pathology 'HCM'"):
         check_plan(plan, "plan", mask_vocabularies={"pathology": ["DCM"]}, image_vocabularies=images)
+
+
+def test_anatomy_that_only_the_image_model_knows_is_refused_unless_it_is_accepted() -> None:
+    plan = (Cell({"pathology": "HCM", "vendor": "A", "ejection_fraction": 35.0}, 1),)
+    images = {"pathology": ["HCM"], "vendor": ["A"], "ejection_fraction": None}
+    both = {"pathology": ["HCM"], "ejection_fraction": None}
+    assert check_plan(plan, "plan", mask_vocabularies=both, image_vocabularies=images) == []  # the vendor is a look
+    with pytest.raises(InputError, match=r"not conditioned on \['pathology', 'ejection_fraction'\], so its masks need"):
+        check_plan(plan, "plan", mask_vocabularies={}, image_vocabularies=images)
+    accepted = check_plan(plan, "plan", mask_vocabularies={}, image_vocabularies=images, allow_unshown=True)
+    assert accepted == ["pathology", "ejection_fraction"]
+
+
+def test_numbers_and_centres_make_cells(tmp_path: Path) -> None:
+    text = "cells: [{ejection_fraction: [35, 60.5], centre: '1', count: 1}]"
+    assert read_plan(write(tmp_path, text)) == (
+        Cell({"ejection_fraction": 35.0, "centre": "1"}, 1),
+        Cell({"ejection_fraction": 60.5, "centre": "1"}, 1),
+    )
+
+
+def test_accepted_labels_are_named_in_record_and_card(mask_generator: Path, tiny_flow, tmp_path: Path) -> None:
+    pipe = tiny_flow(vocabularies={"vendor": ["A", "B"]}, scalars={"ejection_fraction": (55.0, 10.0)}, std=0.1)
+    image_model = export_pipeline(pipe, tmp_path / "pipeline")
+    plan = write(tmp_path, "cells: [{ejection_fraction: 35, vendor: A, count: 2}]")
+    with pytest.raises(InputError, match="--allow-unshown"):
+        compose_masks(mask_generator, plan, image_model, tmp_path / "masks")
+    masks = compose_masks(mask_generator, plan, image_model, tmp_path / "masks", allow_unshown=True)
+    assert load_slices(masks, "train").ejection_fraction.tolist() == [35.0, 35.0]
+    fast = GenerationSettings(sampling={"num_inference_steps": 1})
+    output = generate(image_model, f"{masks}:train", tmp_path / "set", fast)
+    assert json.loads((output / "generate.json").read_text())["not_shown_by_masks"] == ["ejection_fraction"]
+    assert "Not shown by the masks: ejection_fraction." in (output / "README.md").read_text()
+    assert load_slices(output, "train").ejection_fraction.tolist() == [35.0, 35.0]
+    assert generate(image_model, f"{masks}:train", output, fast) == output
 
 
 def test_the_masks_are_those_of_the_plan_and_of_nobody(

@@ -19,6 +19,7 @@ from cmrsynth.generation.generate import GenerationSettings, generate
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.labels import one_hot
 from cmrsynth.pipelines import RectifiedFlowPipeline
+from cmrsynth.prompts import compile_prompt
 from cmrsynth.schema import synthetic_features
 
 FAST = {"sampling": {"num_inference_steps": 1, "solver": "euler"}, "batch_size": 4}
@@ -135,6 +136,82 @@ def test_an_attribute_can_be_set_for_all_images(toy: Path, pipeline: Path, tmp_p
     assert set(load_slices(output, "train").vendor.tolist()) == {"B"}
     with pytest.raises(InputError, match="unknown vendor 'C'"):
         generate(pipeline, f"{toy}:test", tmp_path / "c", GenerationSettings(attributes={"vendor": "C"}, **FAST))
+
+
+@pytest.fixture(scope="module")
+def prompted(tiny_flow, text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of vendors, ejection fractions and prompts."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    text = {
+        "text_encoder": CLIPTextModel.from_pretrained(text_model).eval(),
+        "tokenizer": CLIPTokenizer.from_pretrained(text_model),
+    }
+    scalars = {"ejection_fraction": (50.0, 15.0), "age": (50.0, 15.0)}
+    pipe = tiny_flow(vocabularies={"vendor": ["A", "B"]}, scalars=scalars, text=text)
+    return export_pipeline(pipe, tmp_path_factory.mktemp("model") / "prompted")
+
+
+def pixels(folder: Path) -> np.ndarray:
+    return load_slices(folder, "train").images
+
+
+def test_a_scalar_can_be_set_and_its_column_says_so(toy: Path, prompted: Path, pipeline: Path, tmp_path: Path) -> None:
+    settings = [GenerationSettings(attributes={"ejection_fraction": ef}, **FAST) for ef in (25.0, 65.0)]
+    low, high = (generate(prompted, f"{toy}:test", tmp_path / str(i), each) for i, each in enumerate(settings))
+    assert set(load_slices(low, "train").ejection_fraction.tolist()) == {25.0}
+    assert np.abs(pixels(low) - pixels(high)).max() > 0.01
+    assert "Not shown by the masks: ejection_fraction." in (low / "README.md").read_text()
+    own = generate(prompted, f"{toy}:test", tmp_path / "own", GenerationSettings(**FAST))
+    assert load_slices(own, "train").ejection_fraction.tolist() == load_slices(toy, "test").ejection_fraction.tolist()
+    assert "Not shown" not in (own / "README.md").read_text()
+    for attributes, model, message in (
+        ({"ejection_fraction": 350.0}, prompted, "expected 0 to 100"),
+        ({"bmi": 25.0}, prompted, "not conditioned on"),
+        ({"ejection_fraction": 50.0}, pipeline, "not conditioned on"),
+    ):
+        with pytest.raises(InputError, match=message):
+            generate(model, f"{toy}:test", tmp_path / "no", GenerationSettings(attributes=attributes, **FAST))
+
+
+def test_a_prompt_stands_for_the_masks_own_conditions_or_is_made_of_them(
+    toy: Path, prompted: Path, pipeline: Path, tmp_path: Path
+) -> None:
+    def made(name: str, **more: object) -> Path:
+        return generate(prompted, f"{toy}:test", tmp_path / name, GenerationSettings(**FAST, **more))
+
+    plain, of_rows = made("plain"), made("rows", prompt="attributes")
+    one, other = made("one", prompt="vendor B scanner"), made("other", prompt="vendor A scanner")
+    assert np.abs(pixels(plain) - pixels(of_rows)).max() > 0.01
+    assert np.abs(pixels(one) - pixels(other)).max() > 0.001
+    # what the model was not told is no label: the prompt alone spoke
+    assert set(load_slices(one, "train").vendor.tolist()) == {"unknown"}
+    assert load_slices(of_rows, "train").vendor.tolist() == load_slices(toy, "test").vendor.tolist()
+    assert "vendor B scanner" in (one / "README.md").read_text()
+    # one row by hand, with the prompt compiled as documented
+    row = load_split(of_rows, "train")[3]
+    pipe = RectifiedFlowPipeline.from_pretrained(prompted)
+    told = {"vendor": row["vendor"], "ejection_fraction": row["ejection_fraction"]}
+    image = pipe(
+        one_hot(torch.tensor(np.asarray(row["mask"]))[None]), prompt=compile_prompt(told), **told,
+        num_inference_steps=1, solver="euler", generator=torch.Generator().manual_seed(row["seed"]),
+    ).images  # fmt: skip
+    assert np.abs(image[0, 0].numpy() * 65535 - np.asarray(row["image"])).max() <= 2
+    with pytest.raises(InputError, match="trained without prompts"):
+        generate(pipeline, f"{toy}:test", tmp_path / "no", GenerationSettings(prompt="end-systole", **FAST))
+    with pytest.raises(InputError, match="tokens, and the text model reads 200"):
+        made("long", prompt="x" * 300)
+
+
+def test_what_was_made_before_there_were_prompts_is_recognised(toy: Path, pipeline: Path, tmp_path: Path) -> None:
+    import json
+
+    output = generate(pipeline, f"{toy}:test", tmp_path / "s", GenerationSettings(**FAST))
+    record = json.loads((output / "generate.json").read_text())
+    record["settings"].pop("prompt")
+    record.pop("not_shown_by_masks")
+    (output / "generate.json").write_text(json.dumps(record))
+    assert generate(pipeline, f"{toy}:test", output, GenerationSettings(**FAST)) == output
 
 
 def test_masks_of_another_size_or_spacing_are_refused(tiny_flow, toy: Path, pipeline: Path, tmp_path: Path) -> None:

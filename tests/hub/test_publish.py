@@ -37,6 +37,51 @@ def dataset_folder(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize(("oldest", "refused"), [(90.0, False), (93.0, True)])
+def test_exact_ages_above_89_are_not_published(dataset_folder, oldest: float, refused: bool):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"patient_id": ["phantom-0001", "phantom-0002"], "age": [None, oldest]})
+    rows.to_parquet(dataset_folder / "data" / "train-00000-of-00001.parquet")
+    if not refused:
+        assert publish_dataset(dataset_folder, "me/old")
+        return
+    with pytest.raises(InputError, match="an age of 93 years"):
+        publish_dataset(dataset_folder, "me/older")
+
+
+def test_a_pipeline_with_prompts_comes_back_with_its_text_model(carded, text_model, hub, tmp_path):
+    import torch
+    from diffusers import DiffusionPipeline
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from cmrsynth.hub.export import export_pipeline
+    from cmrsynth.hub.load import load_pipeline
+    from cmrsynth.models import ConditionEncoder
+
+    parts = load_pipeline(carded).components
+    encoder = ConditionEncoder(parts["condition_encoder"].config.embedding_dim, text_dim=16)
+    text = {
+        "text_encoder": CLIPTextModel.from_pretrained(text_model).eval(),
+        "tokenizer": CLIPTokenizer.from_pretrained(text_model),
+    }
+    made = type(load_pipeline(carded))(**{**parts, "condition_encoder": encoder.eval(), **text})
+    folder = export_pipeline(made, tmp_path / "prompted", files={"README.md": (carded / "README.md").read_text()})
+    publish_pipeline(folder, "me/prompted")
+    assert not list((hub / "models/me/prompted").rglob("*.bin"))
+    assert str(tmp_path.parent) not in "".join(p.read_text() for p in (hub / "models/me/prompted").rglob("*.json"))
+    images = [
+        pipe(prompt="end-systole", generator=torch.Generator().manual_seed(0), num_inference_steps=1).images
+        for pipe in (
+            load_pipeline(folder),
+            load_pipeline("me/prompted"),
+            DiffusionPipeline.from_pretrained("me/prompted", trust_remote_code=True),
+        )
+    ]
+    assert torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2])
+
+
 def test_pipeline_comes_back_with_the_same_pixels(carded, hub, hub_server):
     import torch
     from diffusers import DiffusionPipeline

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cmrsynth.errors import InputError
+from cmrsynth.schema import SCALARS
 
 GENERATED = "generated"  # the word that asks for drawn masks
 
@@ -53,8 +54,27 @@ def generate(
     ] = None,
     set_attribute: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Replace an attribute of all masks, as in --set vendor=B; repeatable."),
+        typer.Option(
+            "--set",
+            help="Replace an attribute or scalar of all masks, as in --set vendor=B or --set ejection_fraction=35; "
+            "repeatable.",
+        ),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="For a model trained with prompts: a text that describes all images, in place of the masks' own "
+            "attributes; or the word attributes: one made of each mask's."
+        ),
+    ] = None,
+    allow_unshown: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unshown",
+            help="With --plan: allow labels of anatomy that only the image model follows, though the masks need not "
+            "show them; record and card say so.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images made at once.")] = 32,
 ) -> Path:
@@ -88,12 +108,15 @@ def generate(
         seed=seed,
         batch_size=batch_size,
         attributes=parse_attributes(set_attribute or []),
+        prompt=prompt,
     )
     drawn = resolve_drawing(masks, mask_generator, plan)
     if drawn:
         from cmrsynth.generation.compose import compose_masks
 
-        composed = compose_masks(*drawn, pipeline, output.with_name(output.name + "-masks"), seed=seed)
+        composed = compose_masks(
+            *drawn, pipeline, output.with_name(output.name + "-masks"), seed=seed, allow_unshown=allow_unshown
+        )
         masks = f"{composed}:train"
     folder = run(pipeline, masks, output, settings)
     typer.echo(f"synthetic data set in {folder}")
@@ -126,13 +149,20 @@ def parse_options(pairs: list[str]) -> dict[str, object]:
     return {name: yaml.safe_load(value) for name, value in (pair.split("=", 1) for pair in pairs)}
 
 
-def parse_attributes(pairs: list[str]) -> dict[str, str]:
-    """Return attribute values from texts like "vendor=B".
+def parse_attributes(pairs: list[str]) -> dict[str, str | float]:
+    """Return values of attributes and scalars from texts like "vendor=B".
 
-    >>> parse_attributes(["vendor=B", "phase=ED"])
-    {'vendor': 'B', 'phase': 'ED'}
+    >>> parse_attributes(["vendor=B", "ejection_fraction=35"])
+    {'vendor': 'B', 'ejection_fraction': 35.0}
     """
     wrong = [pair for pair in pairs if pair.count("=") != 1]
     if wrong:
         raise InputError("--set", f"{wrong[0]!r} is not name=value", "write it as in --set vendor=B")
-    return dict(pair.split("=") for pair in pairs)
+    return {name: _scalar(name, value) if name in SCALARS else value for name, value in (p.split("=") for p in pairs)}
+
+
+def _scalar(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError("--set", f"{name} is {value!r}", f"give a number in {SCALARS[name].unit}") from None

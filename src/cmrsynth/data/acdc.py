@@ -21,6 +21,7 @@ import numpy as np
 from cmrsynth.data.enclosure import check_anatomy
 from cmrsynth.data.files import require_folder
 from cmrsynth.data.nifti import NiftiStack, read_labelled, read_nifti
+from cmrsynth.data.scalars import body_mass_index
 from cmrsynth.data.study import PatientEntry, Study, Volume
 from cmrsynth.errors import InputError
 from cmrsynth.labels import LV, MYO, RV
@@ -104,6 +105,8 @@ def load(folder: Path) -> Study:
         centre=CENTRE,
         pathology=_pathology(info),
         cine=_cine(folder, stacks[0], last=max(numbers.values())),
+        scalars=body_mass_index(info.get("Height", ""), info.get("Weight", ""), folder / "Info.cfg"),
+        whole_stacks=True,
     )
     check_anatomy(study)
     return study

@@ -24,10 +24,12 @@ import cmrsynth
 from cmrsynth.data.card import dataset_card
 from cmrsynth.data.preprocessing import Step, apply, slice_levels
 from cmrsynth.data.pseudonyms import conceal, linking_table_path, pseudonyms, write_linking_table
+from cmrsynth.data.scalars import with_measured_scalars
 from cmrsynth.data.shards import ShardWriter, study_rows
 from cmrsynth.data.splits import SPLITS, check_disjoint, image_digests, split_digest
 from cmrsynth.data.study import PatientEntry, Study
 from cmrsynth.errors import InputError
+from cmrsynth.schema import SCALARS
 
 if TYPE_CHECKING:
     from cmrsynth.data.sources import Source
@@ -43,6 +45,7 @@ class _Progress:
     patients: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     slices: Counter = field(default_factory=Counter)  # (split, vendor, pathology, phase) to slices
     at_border: Counter = field(default_factory=Counter)  # split to slices whose labels touch the border
+    scalars: Counter = field(default_factory=Counter)  # (name, how it is known) to patients
     labels: set[tuple[int, ...]] = field(default_factory=set)
     left_out: list[dict[str, str]] = field(default_factory=list)
     digests: dict[str, list[bytes]] = field(default_factory=dict)
@@ -201,7 +204,7 @@ def _patient_rows(
     entry: PatientEntry, steps: Sequence[Step], split: str, names: Mapping[str, str], progress: _Progress
 ) -> list[dict]:
     """Return the rows of one patient and count them; nothing is counted when the patient is refused."""
-    study = entry.load()
+    study = with_measured_scalars(entry.load())
     digests = image_digests(study)
     check_disjoint({split: [entry.patient_id]}, {**progress.digests, entry.patient_id: digests})
     levels = slice_levels(study)
@@ -209,9 +212,16 @@ def _patient_rows(
     rows = list(study_rows(prepared, patient_id=names[entry.patient_id], levels=levels))
     progress.digests[entry.patient_id] = digests
     progress.labels.add(tuple(sorted(study.annotated_labels)))
+    progress.scalars.update((name, _how_known(name, study)) for name in SCALARS)
     progress.at_border[split] += _labels_at_border(prepared)
     progress.slices.update((split, row["vendor"], row["pathology"], row["phase"]) for row in rows)
     return rows
+
+
+def _how_known(name: str, study: Study) -> str:
+    if name not in study.scalars:
+        return "unknown"
+    return "measured" if name in study.measured_scalars else "stated"
 
 
 def _labels_at_border(study: Study) -> int:
@@ -246,6 +256,9 @@ def _record(progress: _Progress, written: dict[str, dict], source: Source, steps
         "splits": splits,
         "split_digest": split_digest(progress.patients),
         "counts": counts,
+        "scalars": {
+            name: {how: progress.scalars[name, how] for how in ("stated", "measured", "unknown")} for name in SCALARS
+        },
         "annotated_labels": sorted(map(list, progress.labels)),
         "versions": {"cmrsynth": cmrsynth.__version__, **{name: version(name) for name in RECORDED_PACKAGES}},
     }

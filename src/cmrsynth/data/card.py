@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cmrsynth.labels import LABEL_NAMES
-from cmrsynth.schema import features
+from cmrsynth.schema import OLDEST_AGE, PERSONAL_SCALARS, SCALARS, features
 
 if TYPE_CHECKING:
     from cmrsynth.data.sources import Source
@@ -73,6 +73,7 @@ def _prose(record: Mapping, source: Source) -> str:
         f"## Preprocessing\n\n{_steps(record['steps'])}",
         f"## Splits\n\n{_splits(record)}",
         f"## Slices by vendor, pathology and phase\n\n{_counts(record['counts'])}",
+        f"## Numbers of the patients\n\n{_scalars(record['scalars'])}",
         f"## Left out\n\n{_left_out(record['left_out'])}",
         f"## Columns\n\n{COLUMNS}",
         "## Identifiers\n\nPatients carry pseudonyms; the table that links them to the source is not part of this "
@@ -120,6 +121,27 @@ def _counts(counts: Sequence[Mapping]) -> str:
     return markdown_table(("vendor", "pathology", "phase", *splits), rows)
 
 
+def _scalars(counts: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        (name, SCALARS[name].unit, known["stated"], known["measured"], known["unknown"])
+        for name, known in counts.items()
+    ]
+    table = markdown_table(("column", "unit", "patients: stated by the source", "measured in masks", "unknown"), rows)
+    text = (
+        "The same in all rows of a patient. Stated includes what follows from stated numbers (body mass index from "
+        "height and weight). Measured in masks: ejection fraction by the sum of discs over whole stacks at ED and ES; "
+        f"wall thickness as the mean over closed rings at ED. Nothing is guessed.\n\n{table}"
+    )
+    personal = [name for name in PERSONAL_SCALARS if counts[name]["unknown"] < sum(counts[name].values())]
+    if not personal:
+        return text
+    return (
+        f"{text}\n\n**Quasi-identifiers: {', '.join(personal)}.** With other knowledge (hospital, diagnosis, date) "
+        f"they can single a patient out. Ages are whole years, and {OLDEST_AGE} stands for {OLDEST_AGE} and more. "
+        "Ask whether the licence and the consent allow them before sharing, or remove the columns."
+    )
+
+
 def _left_out(left_out: Sequence[Mapping]) -> str:
     if not left_out:
         return "Nothing."
@@ -154,4 +176,5 @@ COLUMNS = """\
 | pixel_spacing | (row, column) in mm |
 | slice_spacing | distance between slice centres in mm, or null |
 | field_strength | in tesla, or null |
-| source | the source's name |"""
+| source | the source's name |
+| ejection_fraction, wall_thickness, age, bmi | numbers of the patient, or null; see above |"""

@@ -7,7 +7,9 @@ Layout::
     metadata.csv (optional)                  file_name and any of the columns below; one row per image
 
 Columns: patient_id, vendor, centre, pathology, phase (ED, ES, other), frame, slice_index (0-based, PNG and 2-D NIfTI),
-pixel_spacing or pixel_spacing_row and pixel_spacing_col (mm), slice_spacing (mm), field_strength (tesla).
+pixel_spacing or pixel_spacing_row and pixel_spacing_col (mm), slice_spacing (mm), field_strength (tesla),
+ejection_fraction (%), wall_thickness (mm, mean of the LV's at end-diastole), age (years), bmi (kg/m2), and whole_stacks
+(yes where every slice with LV is there and annotated: then the first two are measured where they are not stated).
 slice_level is worked out from the masks, so a column of that name is not read.
 """
 
@@ -26,10 +28,13 @@ from cmrsynth.data.nifti import SUFFIXES as NIFTI_SUFFIXES
 from cmrsynth.data.study import PatientEntry
 from cmrsynth.errors import InputError
 from cmrsynth.labels import BACKGROUND, NUM_LABELS
-from cmrsynth.schema import UNKNOWN
+from cmrsynth.schema import SCALARS, UNKNOWN
 
 SUFFIXES = (".png", *NIFTI_SUFFIXES)
-PATIENT_COLUMNS = ("vendor", "centre", "pathology", "field_strength", "slice_spacing")  # one value per patient
+PATIENT_COLUMNS = (  # one value per patient
+    *("vendor", "centre", "pathology", "field_strength", "slice_spacing", "whole_stacks"),
+    *SCALARS,
+)
 FILE_COLUMNS = ("phase", "frame", "slice_index", "pixel_spacing", "pixel_spacing_row", "pixel_spacing_col")
 _COLUMNS = ("file_name", "patient_id", *PATIENT_COLUMNS, *FILE_COLUMNS)
 

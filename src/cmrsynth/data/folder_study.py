@@ -14,6 +14,7 @@ import numpy as np
 from cmrsynth.data.enclosure import check_anatomy
 from cmrsynth.data.nifti import read_labelled
 from cmrsynth.data.png import read_png
+from cmrsynth.data.scalars import read_scalars
 from cmrsynth.data.study import Study, Volume
 from cmrsynth.errors import InputError
 from cmrsynth.labels import BACKGROUND, harmonise
@@ -76,6 +77,8 @@ def load_study(
         centre=facts["centre"] or UNKNOWN,
         pathology=facts["pathology"] or UNKNOWN,
         field_strength=_number(root, patient_id, facts, "field_strength"),
+        scalars=read_scalars(facts, f"{root / 'metadata.csv'} ({patient_id})"),
+        whole_stacks=_whole_stacks(root, patient_id, facts),
     )
     check_anatomy(study)
     return study
@@ -145,6 +148,13 @@ def _number(
         return number
     kind = "a whole number from 0" if whole else "a positive number"
     raise InputError(root / "metadata.csv", f"{whose}: {column} is {stated!r}", f"write {kind}, or leave it empty")
+
+
+def _whole_stacks(root: Path, patient_id: str, facts: Mapping[str, str]) -> bool:
+    stated = facts.get("whole_stacks", "").lower()
+    if stated not in ("", "yes", "no"):
+        raise InputError(root / "metadata.csv", f"{patient_id}: whole_stacks is {stated!r}", "write yes or no")
+    return stated == "yes"
 
 
 def _stated_spacing(root: Path, file: LabelledFile) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmrsynth.errors import InputError
-from cmrsynth.schema import INTENSITY_MAX
+from cmrsynth.schema import INTENSITY_MAX, SCALARS, UNKNOWN
 
 if TYPE_CHECKING:
     import datasets
@@ -30,6 +30,9 @@ class SliceSet:
         slice_index, frame: (N,) int.
         pixel_spacing: (N, 2) float32, (row, column) in mm.
         slice_spacing: (N,) float32, distance between slice centres in mm; NaN where the source does not say.
+        centre: (N,) str.
+        ejection_fraction, wall_thickness, age, bmi: (N,) float32 in the units of `cmrsynth.schema.SCALARS`; NaN where
+            unknown. These and `centre` are unknown throughout unless given.
     """
 
     name: str
@@ -46,6 +49,18 @@ class SliceSet:
     frame: np.ndarray
     pixel_spacing: np.ndarray
     slice_spacing: np.ndarray
+    centre: np.ndarray | None = None
+    ejection_fraction: np.ndarray | None = None
+    wall_thickness: np.ndarray | None = None
+    age: np.ndarray | None = None
+    bmi: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        nothing = {"centre": np.full(len(self.images), UNKNOWN)}
+        nothing |= {name: np.full(len(self.images), np.nan, np.float32) for name in SCALARS}
+        for name, column in nothing.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,8 +128,9 @@ def load_slices(location: str | Path, split: str) -> SliceSet:
 
 def to_slices(rows: datasets.Dataset, name: str) -> SliceSet:
     """Return the rows of a data set in the schema of `cmrsynth.schema` as arrays."""
-    not_columns = {"name", "fingerprint", "images", "masks"}
-    needed = {f.name for f in fields(SliceSet)} - not_columns | {"image", "mask"}
+    optional = {"centre", *SCALARS}  # data sets built before these columns do without
+    needed = {f.name for f in fields(SliceSet)} - {"name", "fingerprint", "images", "masks"} - optional
+    needed |= {"image", "mask"}
     missing = needed - set(rows.column_names)
     if missing:
         raise InputError(name, f"columns {sorted(missing)} are missing", "build it with `cmrsynth build`")
@@ -141,7 +157,14 @@ def to_slices(rows: datasets.Dataset, name: str) -> SliceSet:
         pixel_spacing=np.array(rows["pixel_spacing"], dtype=np.float32),
         slice_spacing=_positive(rows["slice_spacing"]),
         **text,
+        **_optional_columns(rows),
     )
+
+
+def _optional_columns(rows: datasets.Dataset) -> dict[str, np.ndarray]:
+    known = set(rows.column_names)
+    columns = {name: np.array(rows[name], dtype=np.float32) for name in SCALARS if name in known}
+    return columns | ({"centre": np.array(rows["centre"], dtype=str)} if "centre" in known else {})
 
 
 def _positive(lengths: Sequence[float | None]) -> np.ndarray:
@@ -162,4 +185,6 @@ def _fingerprint(images: list[np.ndarray], rows: datasets.Dataset) -> str:
     # conditions and spacing decide a model and a figure as much as pixels do
     facts = ("vendor", "pathology", "phase", "slice_level", "slice_index", "frame", "pixel_spacing", "annotated_labels")
     digest.update(repr([list(rows[name]) for name in facts]).encode())
+    if set(SCALARS) <= set(rows.column_names):  # sets from before these columns keep the fingerprints they had
+        digest.update(repr([list(rows[name]) for name in ("centre", *SCALARS)]).encode())
     return digest.hexdigest()[:16]

@@ -20,6 +20,7 @@ import numpy as np
 from cmrsynth.data.enclosure import check_anatomy
 from cmrsynth.data.files import read_csv, require_folder, shortlist
 from cmrsynth.data.nifti import read_labelled
+from cmrsynth.data.scalars import body_mass_index, checked_scalars, read_number
 from cmrsynth.data.study import PatientEntry, Study, Volume
 from cmrsynth.errors import InputError
 from cmrsynth.labels import LV, MYO, RV
@@ -113,6 +114,8 @@ def load(image_path: Path, row: Mapping[str, str], table: Path) -> Study:
         centre=_centre(row),
         pathology=_pathology(row),
         cine=stack.array,
+        scalars=_scalars(row, f"{table} ({code})"),
+        whole_stacks=True,
     )
     check_anatomy(study)
     return study
@@ -164,6 +167,12 @@ def _frame(row: Mapping[str, str], phase: str, code: str, table: Path) -> int:
         found = f"is {stated!r}" if stated else "is missing"
         raise InputError(table, f"{code}: {phase} {found}", "give the 0-based frame number")
     return int(frame)
+
+
+def _scalars(row: Mapping[str, str], where: str) -> dict[str, float]:
+    age = read_number(row.get("Age", ""), "Age", where)
+    index = body_mass_index(row.get("Height", ""), row.get("Weight", ""), where)
+    return {**checked_scalars({} if age is None else {"age": age}, where), **index}
 
 
 def _vendor(row: Mapping[str, str]) -> str:

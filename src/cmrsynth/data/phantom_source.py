@@ -10,6 +10,7 @@ import numpy as np
 
 from cmrsynth.data.phantom import draw_examination, render
 from cmrsynth.data.phantom_anatomy import PATHOLOGIES, draw_heart
+from cmrsynth.data.phantom_measures import phantom_scalars
 from cmrsynth.data.phantom_physics import STYLES
 from cmrsynth.data.phantom_thorax import draw_thorax
 from cmrsynth.data.study import PatientEntry, Study, Volume
@@ -103,4 +104,6 @@ def _examine(*, seed: int, index: int, vendor: str, pathology: str, size: int) -
         pathology=pathology,
         field_strength=style.field_strength,
         cine=cine,
+        scalars=phantom_scalars(heart),
+        whole_stacks=True,
     )

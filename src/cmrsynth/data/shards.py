@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmrsynth.data.scalars import publishable
 from cmrsynth.data.study import Study
 from cmrsynth.errors import InputError
 from cmrsynth.schema import INTENSITY_MAX, features
@@ -50,6 +51,7 @@ def study_rows(study: Study, *, patient_id: str, levels: dict[int, str]) -> Iter
                 "slice_spacing": None if study.slice_spacing is None else float(study.slice_spacing),
                 "field_strength": None if study.field_strength is None else float(study.field_strength),
                 "source": study.source,
+                **publishable(study.scalars),
             }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from cmrsynth.errors import InputError
-from cmrsynth.schema import PHASES, UNKNOWN
+from cmrsynth.schema import PHASES, SCALARS, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Study:
         annotated_labels: the foreground labels this source annotates, e.g. (1,) for LV cavity only.
         cine: (T, Z, H, W) float32, the whole cine where there is one (the temporal-variance localiser uses it).
         origin: the file or folder it came from, for error messages.
+        scalars: what is known of those of `cmrsynth.schema.SCALARS`.
+        measured_scalars: those of them that were measured in the masks; the source states the others.
+        whole_stacks: True where the source annotates every slice with LV at the moments it annotates, so that masks
+            add up to volumes.
     """
 
     patient_id: str
@@ -58,6 +62,9 @@ class Study:
     pathology: str = UNKNOWN
     field_strength: float | None = None
     cine: np.ndarray | None = field(default=None, repr=False)
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    measured_scalars: tuple[str, ...] = ()
+    whole_stacks: bool = False
 
     def __post_init__(self) -> None:
         if not self.volumes:
@@ -68,6 +75,8 @@ class Study:
                 f"pixel spacing {self.pixel_spacing} mm",
                 "write the true spacing into the header",
             )
+        if strangers := sorted(set(self.scalars) - set(SCALARS)):
+            raise InputError(self.origin, f"unknown scalars {strangers}", "report this reader")
         for volume in self.volumes:
             self._check(volume)
 

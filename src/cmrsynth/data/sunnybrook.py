@@ -114,6 +114,7 @@ def load(root: Path, patient_id: str, original_id: str | None, *, myocardium: Li
         pathology=_pathology(original_id),
         field_strength=cine.field_strength,
         cine=cine.frames,
+        whole_stacks=True,
     )
 
 

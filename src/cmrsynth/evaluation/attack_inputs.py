@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmrsynth.conditions import known_conditions
+from cmrsynth.conditions import compiled_prompts, known_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.labels import one_hot
 
@@ -24,21 +24,26 @@ class Records:
         images: (N, 1, H, W) in [-1, 1], on the generator's device.
         masks: (N, K, H, W) one-hot; None for a generator that takes no mask.
         attributes: N values per attribute or scalar.
+        prompted: the generator takes prompts too; they are compiled from the attributes, as in its training.
     """
 
     images: Tensor
     masks: Tensor | None
     attributes: dict[str, list]
+    prompted: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
 
     def conditions(self, rows: np.ndarray, **given: str) -> tuple[Tensor | None, dict[str, list]]:
-        """Return mask and attributes of some rows; values by keyword replace the records' own, one for all rows."""
+        """Return mask and conditions of some rows; values by keyword replace the records' own, one for all rows."""
         own = {name: [values[row] for row in rows] for name, values in self.attributes.items()}
         asked = {name: [value] * len(rows) for name, value in given.items()}
         mask = None if self.masks is None else self.masks[rows]
-        return mask, {**own, **asked}
+        told = {**own, **asked}
+        if self.prompted:
+            told["prompt"] = compiled_prompts(told, len(rows))
+        return mask, told
 
     def groups(self, **given: str) -> list[np.ndarray]:
         """Return the rows that share all conditions: those with a mask stand alone."""
@@ -70,4 +75,5 @@ def records(pipeline: Any, *parts: SliceSet) -> Records:
     if hasattr(pipeline, "condition_encoder"):
         for known in (known_conditions(pipeline, part) for part in parts):
             attributes = {name: attributes.get(name, []) + values for name, values in known.items()}
-    return Records((torch.from_numpy(images)[:, None] * 2 - 1).to(device), masks, attributes)
+    prompted = getattr(pipeline, "text_encoder", None) is not None
+    return Records((torch.from_numpy(images)[:, None] * 2 - 1).to(device), masks, attributes, prompted)

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import yaml
 
-from cmrsynth.schema import synthetic_features
+from cmrsynth.schema import PERSONAL_SCALARS, synthetic_features
 
 
 def synthetic_card(record: dict[str, Any], rows: datasets.Dataset) -> str:
@@ -43,7 +43,7 @@ def synthetic_card(record: dict[str, Any], rows: datasets.Dataset) -> str:
 # Synthetic cardiac MRI short-axis slices
 
 {len(rows)} images that show no patient: each was sampled from noise by a generator.
-{_origin_of_masks(rows)}
+{_origin_of_masks(rows)}{_unshown(record["not_shown_by_masks"])}{_personal(rows)}
 Whether the images may be shared is a question of the privacy figures in the report of `cmrsynth evaluate`, and of the
 licence of the training data; this card does not answer it. Not for diagnosis.
 
@@ -57,6 +57,7 @@ licence of the training data; this card does not answer it. Not for diagnosis.
 | sampling options | {", ".join(f"{k} {v}" for k, v in settings["sampling"].items()) or "the pipeline's defaults"} |
 | seed | {settings["seed"]} |
 | attributes set for all images | {settings["attributes"] or "none"} |
+| prompt | {settings["prompt"] or "none"} |
 | command | `{made["command"]}` |
 | versions | {", ".join(f"{k} {v}" for k, v in made["versions"].items())} |
 
@@ -70,6 +71,25 @@ An image is reproduced by `torch.Generator().manual_seed(seed)` with its `seed`,
 
 Labels: 0 background, 1 LV cavity, 2 LV myocardium, 3 RV cavity; `annotated_labels` says which the masks have.
 """
+
+
+def _unshown(names: list[str]) -> str:
+    if not names:
+        return ""
+    return (
+        f"\n**Not shown by the masks: {', '.join(names)}.** The image model was told these, and the masks were made "
+        "without them: as labels of an image's anatomy they may be false."
+    )
+
+
+def _personal(rows: datasets.Dataset) -> str:
+    stated = [name for name in PERSONAL_SCALARS if any(value is not None for value in rows[name])]
+    if not stated or set(rows["source"]) == {"synthetic:mask-generator"}:
+        return ""
+    return (
+        f"\n**Quasi-identifiers: {', '.join(stated)}.** Unless set for all images, they are of the mask's patient, "
+        "and with other knowledge they can single that patient out."
+    )
 
 
 def _origin_of_masks(rows: datasets.Dataset) -> str:

@@ -17,11 +17,11 @@ import numpy as np
 from rich.progress import track
 
 from cmrsynth.errors import InputError
-from cmrsynth.generation.plan import Cell, check_plan, read_plan
+from cmrsynth.generation.plan import Cell, check_plan, known_values, read_plan
 from cmrsynth.hub.load import load_pipeline, pipeline_folder, pipeline_hash
 from cmrsynth.processes import process_state
 from cmrsynth.provenance import portable_path, provenance
-from cmrsynth.schema import ATTRIBUTES, UNKNOWN, features
+from cmrsynth.schema import CONDITION_COLUMNS, SCALARS, UNKNOWN, features
 from cmrsynth.seeds import torch_generator
 
 RECORD = "compose.json"
@@ -29,7 +29,13 @@ SOURCE = "mask-generator"
 
 
 def compose_masks(
-    mask_generator: str | Path, plan_file: Path, image_pipeline: str | Path, output: Path, *, seed: int = 0
+    mask_generator: str | Path,
+    plan_file: Path,
+    image_pipeline: str | Path,
+    output: Path,
+    *,
+    seed: int = 0,
+    allow_unshown: bool = False,
 ) -> Path:
     """Draw the masks of a plan and return the folder of the data set they make, whole or not at all.
 
@@ -43,6 +49,7 @@ def compose_masks(
         image_pipeline: the model that will make the images; its vocabularies and size must fit.
         output: the folder to make; its only split is called "train".
         seed: of all draws.
+        allow_unshown: see `check_plan`; the record names the labels concerned.
 
     Raises:
         InputError: the plan does not fit the models, or `output` holds something else.
@@ -50,7 +57,15 @@ def compose_masks(
     state = process_state()
     plan = read_plan(plan_file)
     generator = _load_generator(mask_generator)
-    _check_fit(generator, mask_generator, load_pipeline(image_pipeline), plan, plan_file)
+    images = load_pipeline(image_pipeline)
+    _check_fit(generator, mask_generator, images)
+    unshown = check_plan(
+        plan,
+        plan_file,
+        mask_vocabularies=known_values(generator.condition_encoder.config),
+        image_vocabularies=known_values(images.condition_encoder.config),
+        allow_unshown=allow_unshown,
+    )
     identity = {
         "mask_generator_hash": pipeline_hash(mask_generator),
         "plan": [{**cell.conditions, "count": cell.count} for cell in plan],
@@ -68,6 +83,7 @@ def compose_masks(
             "mask_generator": portable_path(str(mask_generator)),
             **identity,
             "masks": len(rows),
+            "not_shown_by_masks": unshown,
             "rejected": dict(rejected),
             "generator_audit": _training_audit(mask_generator),
             "provenance": provenance(),
@@ -87,7 +103,7 @@ def _load_generator(location: str | Path) -> Any:
     return pipeline
 
 
-def _check_fit(generator: Any, location: str | Path, images: Any, plan: tuple[Cell, ...], plan_file: Path) -> None:
+def _check_fit(generator: Any, location: str | Path, images: Any) -> None:
     if not images.mask_channels:
         raise InputError(
             "cmrsynth generate", "this image model takes no mask, so drawn masks would not label its images",
@@ -102,14 +118,11 @@ def _check_fit(generator: Any, location: str | Path, images: Any, plan: tuple[Ce
             f"{size} pixels at {spacing:.2f} mm",
             "train both on the same built data set",
         )
-    mask_words = generator.condition_encoder.config.vocabularies or {}
-    image_words = images.condition_encoder.config.vocabularies or {}
-    check_plan(plan, plan_file, mask_vocabularies=mask_words, image_vocabularies=image_words)
 
 
 def _rows(generator: Any, plan: tuple[Cell, ...], seed: int, rejected: Counter[str]) -> Iterator[dict[str, Any]]:
     """Yield one row per mask, in the order of the plan, and count the faults of refused draws."""
-    known = generator.condition_encoder.config.vocabularies or {}
+    known = known_values(generator.condition_encoder.config)
     number = 0
     for cell in plan:
         given = {name: value for name, value in cell.conditions.items() if name in known}
@@ -133,8 +146,8 @@ def _row(mask: np.ndarray, cell: Cell, number: int, generator: Any) -> dict[str,
         "mask": mask,
         "annotated_labels": generator.annotated_labels,
         "patient_id": f"synthetic-{number:04d}",
-        "centre": UNKNOWN,
-        **dict.fromkeys(ATTRIBUTES, UNKNOWN),
+        **dict.fromkeys(CONDITION_COLUMNS, UNKNOWN),
+        **dict.fromkeys(SCALARS),
         **cell.conditions,
         "slice_index": 0,
         "frame": 0,

@@ -22,18 +22,28 @@ import pyarrow.parquet as pq
 import torch
 from rich.progress import track
 
-from cmrsynth.conditions import known_conditions, unseen_values
+from cmrsynth.conditions import compiled_prompts, known_conditions, unseen_values
 from cmrsynth.data.loading import SliceSet, load_split, to_slices
+from cmrsynth.data.scalars import checked_scalars
 from cmrsynth.errors import InputError
 from cmrsynth.generation.card import synthetic_card
 from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
 from cmrsynth.processes import process_state
 from cmrsynth.provenance import portable_path, provenance
-from cmrsynth.schema import ATTRIBUTES, INTENSITY_MAX, UNKNOWN, synthetic_features
+from cmrsynth.schema import (
+    CONDITION_COLUMNS,
+    INTENSITY_MAX,
+    PERSONAL_SCALARS,
+    SCALARS,
+    SHOWN_BY_MASKS,
+    UNKNOWN,
+    synthetic_features,
+)
 from cmrsynth.seeds import derive_seed
 
 RECORD = "generate.json"
+OF_EACH_ROW = "attributes"  # the prompt that stands for one compiled from each row's own conditions
 RECORDED = ("num_inference_steps", "solver", "guidance_scale")  # columns; None where a family has no such option
 
 
@@ -47,14 +57,17 @@ class GenerationSettings:
             named is left to the pipeline's defaults.
         seed: of all noise.
         batch_size: images made at once, and per part.
-        attributes: values that replace the masks' own, e.g. {"vendor": "B"}.
+        attributes: values that replace the masks' own, e.g. {"vendor": "B"} or {"ejection_fraction": 35.0}.
+        prompt: describes all images in place of the masks' own conditions; `OF_EACH_ROW` compiles one for each row and
+            tells it beside them.
     """
 
     images_per_mask: int = 1
     sampling: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     batch_size: int = 32
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
+    prompt: str | None = None
 
     def __post_init__(self) -> None:
         if self.images_per_mask < 1 or self.batch_size < 1:
@@ -112,7 +125,8 @@ def generate(
             _write_part(path, _sample(pipeline, masks, slices, batches[number], settings, plan["pipeline_hash"]))
     state.wait_for_everyone()
     if state.is_main_process:
-        _assemble(parts, output, plan, len(jobs), [parts / f"part-{n:06d}.parquet" for n in range(len(batches))])
+        files = [parts / f"part-{n:06d}.parquet" for n in range(len(batches))]
+        _assemble(parts, output, plan, len(jobs), files, not_shown(masks_location, pipeline, settings))
     state.wait_for_everyone()
     return output
 
@@ -142,8 +156,12 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
         raise InputError(
             "cmrsynth generate", f"{type(pipeline).__name__} has no option {strangers}", f"it has {sorted(known)}"
         )
+    checked_scalars({name: x for name, x in settings.attributes.items() if name in SCALARS}, "--set")
     try:
-        pipeline.condition_encoder.encode(1, **settings.attributes)
+        encoder = pipeline.condition_encoder
+        encoder.encode(1, **settings.attributes)
+        if settings.prompt is not None:
+            encoder.encode_prompt(settings.prompt, *(pipeline.components.get(n) for n in ("text_encoder", "tokenizer")))
         pipeline.check_inputs(None, **settings.sampling)
     except (ValueError, TypeError) as error:
         raise InputError("cmrsynth generate", str(error), "change that option") from error
@@ -152,14 +170,26 @@ def check_masks(pipeline: Any, slices: SliceSet, settings: GenerationSettings) -
             print(f"note: the model never saw {name} {values}; those images are sampled with {name} left open")
 
 
+def not_shown(masks_location: str | Path, pipeline: Any, settings: GenerationSettings) -> list[str]:
+    """Return the labels of anatomy that the image model was told but the masks need not show."""
+    if not pipeline.mask_channels:
+        return []
+    record = Path(str(masks_location).partition(":")[0]) / "compose.json"
+    composed = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    return sorted({*composed.get("not_shown_by_masks", ()), *(set(settings.attributes) & set(SHOWN_BY_MASKS))})
+
+
 def _sample(
     pipeline: Any, masks: datasets.Dataset, slices: SliceSet, jobs: list[tuple[int, int]], settings, hash_: str
 ) -> Iterator[dict]:
     rows = [row for row, _ in jobs]
     seeds = [derive_seed(settings.seed, "image", row, replicate) for row, replicate in jobs]
     chosen = slices.select(rows)
-    told = known_conditions(pipeline, chosen)
-    attributes = {**told, **settings.attributes}
+    described = settings.prompt not in (None, OF_EACH_ROW)
+    told = {} if described else known_conditions(pipeline, chosen)
+    attributes = {**told, **{name: [value] * len(rows) for name, value in settings.attributes.items()}}
+    if settings.prompt is not None:
+        attributes["prompt"] = settings.prompt if described else compiled_prompts(attributes, len(rows))
     images = pipeline(
         one_hot(torch.from_numpy(chosen.masks)) if pipeline.mask_channels else None,
         **({} if pipeline.mask_channels else {"batch_size": len(rows)}),
@@ -172,6 +202,7 @@ def _sample(
     sampling["solver"] = sampling["solver"] or getattr(pipeline, "default_solver", None)
     for place, (image, seed, (row, replicate)) in enumerate(zip(images, seeds, jobs, strict=True)):
         yield {
+            **dict.fromkeys(SCALARS),  # older sets have no such columns
             **masks[row],
             **_unlabelled(pipeline, masks[row], told, place),
             **settings.attributes,
@@ -186,14 +217,15 @@ def _sample(
 
 
 def _unlabelled(pipeline: Any, row: dict, told: Mapping[str, list], place: int) -> dict[str, Any]:
-    """Return what must not stand beside an image as its label, because the model was not told: blank or "unknown".
+    """Return what must not stand beside an image as its label, because the model was not told: blank or unknown.
 
-    A mask shows pathology, phase and level whether or not the model was told them; nothing shows the vendor.
+    A mask shows `SHOWN_BY_MASKS` whether or not the model was told; nothing shows vendor, centre, age and body mass.
     """
-    untold = [name for name in ATTRIBUTES if name not in told or told[name][place] is None]
+    blank = dict.fromkeys(CONDITION_COLUMNS, UNKNOWN) | dict.fromkeys(SCALARS)
+    untold = {name: value for name, value in blank.items() if name not in told or told[name][place] is None}
     if pipeline.mask_channels:
-        return {name: UNKNOWN for name in untold if name == "vendor"}
-    return {"mask": np.zeros_like(np.asarray(row["mask"])), "annotated_labels": [], **dict.fromkeys(untold, UNKNOWN)}
+        return {name: value for name, value in untold.items() if name in ("vendor", "centre", *PERSONAL_SCALARS)}
+    return {"mask": np.zeros_like(np.asarray(row["mask"])), "annotated_labels": [], **untold}
 
 
 def _defaults(pipeline: Any) -> dict[str, Any]:
@@ -209,7 +241,10 @@ def _write_part(path: Path, rows: Iterator[dict]) -> None:
 
 def _read_plan(path: Path) -> dict[str, Any]:
     plan = json.loads(path.read_text(encoding="utf-8"))
-    plan.pop("provenance", None)
+    for result in ("provenance", "not_shown_by_masks"):
+        plan.pop(result, None)
+    if "settings" in plan:
+        plan["settings"].setdefault("prompt", None)  # runs from before there were prompts
     return plan
 
 
@@ -224,7 +259,9 @@ def _open_parts(parts: Path, plan: dict[str, Any]) -> None:
     partial.replace(parts / RECORD)
 
 
-def _assemble(parts: Path, output: Path, plan: dict[str, Any], expected: int, files: list[Path]) -> None:
+def _assemble(
+    parts: Path, output: Path, plan: dict[str, Any], expected: int, files: list[Path], not_shown: list[str]
+) -> None:
     rows = datasets.Dataset(pa.concat_tables([pq.read_table(file) for file in files]))
     made = set(zip(rows["mask_row"], rows["replicate"], strict=True))
     if len(rows) != expected or len(made) != expected:
@@ -233,7 +270,7 @@ def _assemble(parts: Path, output: Path, plan: dict[str, Any], expected: int, fi
     shutil.rmtree(staged, ignore_errors=True)
     (staged / "data").mkdir(parents=True)
     rows.to_parquet(staged / "data" / "train-00000-of-00001.parquet")
-    record = {**plan, "provenance": provenance()}
+    record = {**plan, "not_shown_by_masks": not_shown, "provenance": provenance()}
     (staged / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (staged / "README.md").write_text(synthetic_card(record, rows), encoding="utf-8")
     staged.replace(output)

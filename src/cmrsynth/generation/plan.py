@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from cmrsynth.data.scalars import checked_scalars
 from cmrsynth.errors import InputError
-from cmrsynth.schema import ATTRIBUTES, PHASES, SLICE_LEVELS, UNKNOWN
+from cmrsynth.schema import CONDITION_COLUMNS, PHASES, SCALARS, SHOWN_BY_MASKS, SLICE_LEVELS, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,25 @@ class Cell:
     """Masks that share their conditions.
 
     Args:
-        conditions: attribute name to value; an attribute that is not named is left open.
+        conditions: attribute or scalar to value; what is not named is left open.
         count: number of masks.
     """
 
-    conditions: Mapping[str, str]
+    conditions: Mapping[str, str | float]
     count: int
 
 
 def read_plan(path: Path) -> tuple[Cell, ...]:
     """Return the cells of a plan.
 
-    A plan is a YAML mapping with `cells`, a list of mappings from attribute to value or list of values; lists make
-    one cell of each combination. Either every entry has a `count`, of each of its cells, or `total` masks are shared
-    among the entries by `weight` (1 unless given), and equally among the cells of an entry:
+    A plan is a YAML mapping with `cells`, a list of mappings from attribute or scalar to value or list of values;
+    lists make one cell of each combination. Either every entry has a `count`, of each of its cells, or `total` masks
+    are shared among the entries by `weight` (1 unless given), and equally among the cells of an entry:
 
         total: 120
         cells:
           - {pathology: [DCM, HCM], phase: [ED, ES], vendor: B}
-          - {pathology: NOR, slice_level: mid, weight: 2}
+          - {pathology: NOR, slice_level: mid, ejection_fraction: [55, 65], weight: 2}
 
     Raises:
         InputError: the file is missing or no such mapping, names an unknown attribute, phase or level, describes a
@@ -61,7 +62,7 @@ def read_plan(path: Path) -> tuple[Cell, ...]:
         for made, numbers in zip(cells, counts, strict=True)
         for conditions, count in zip(made, numbers, strict=True)
     ]
-    seen: list[Mapping[str, str]] = []
+    seen: list[Mapping[str, str | float]] = []
     for cell in plan:
         if cell.conditions in seen:
             raise InputError(path, f"the cell {dict(cell.conditions)} is there twice", "state it once")
@@ -71,27 +72,41 @@ def read_plan(path: Path) -> tuple[Cell, ...]:
     return tuple(cell for cell in plan if cell.count)
 
 
+Known = Mapping[str, Sequence[str] | None]  # attribute to the values a model knows; None for a scalar: any number
+
+
+def known_values(encoder_config: Any) -> Known:
+    """Return what the model with this `ConditionEncoder` configuration is conditioned on."""
+    return {**(encoder_config.vocabularies or {}), **dict.fromkeys(encoder_config.scalars or {})}
+
+
 def check_plan(
     plan: tuple[Cell, ...],
     where: str | Path,
     *,
-    mask_vocabularies: Mapping[str, Any],
-    image_vocabularies: Mapping[str, Any],
-) -> None:
+    mask_vocabularies: Known,
+    image_vocabularies: Known,
+    allow_unshown: bool = False,
+) -> list[str]:
     """Refuse a plan whose labels would be false: a condition is the label of a row only if a model follows it.
 
     Args:
         plan: of `read_plan`.
         where: the plan's file, for the message.
-        mask_vocabularies: attribute to the values the mask generator is conditioned on.
+        mask_vocabularies: what the mask generator is conditioned on, by `known_values`.
         image_vocabularies: the same of the image model.
+        allow_unshown: accept labels of anatomy that only the image model follows.
+
+    Returns:
+        Those labels: the drawn masks need not show them.
 
     Raises:
-        InputError: neither model is conditioned on an attribute, or one that is does not know a value.
+        InputError: neither model is conditioned on a label, one that is does not know a value, or a label says what
+            a mask should show and the mask generator does not follow it.
     """
     models = {"mask generator": mask_vocabularies, "image model": image_vocabularies}
     for name, value in sorted({pair for cell in plan for pair in cell.conditions.items()}):
-        knowing = {model: list(words[name]) for model, words in models.items() if name in words}
+        knowing = {model: words[name] for model, words in models.items() if name in words}
         if not knowing:
             raise InputError(
                 where,
@@ -99,8 +114,17 @@ def check_plan(
                 f"leave {name} out, or train a model with it",
             )
         for model, words in knowing.items():
-            if value not in words:
-                raise InputError(where, f"the {model} does not know {name} {value!r}", f"use one of {words}")
+            if words is not None and value not in words:
+                raise InputError(where, f"the {model} does not know {name} {value!r}", f"use one of {list(words)}")
+    planned = {name for cell in plan for name in cell.conditions}
+    unshown = [name for name in SHOWN_BY_MASKS if name in planned and name not in mask_vocabularies]
+    if unshown and not allow_unshown:
+        raise InputError(
+            where,
+            f"the mask generator is not conditioned on {unshown}, so its masks need not show what their labels say",
+            "train it with them, leave them out, or accept it with --allow-unshown: record and card will say so",
+        )
+    return unshown
 
 
 def _entries(path: Path) -> tuple[list[dict[str, Any]], Any]:
@@ -118,13 +142,17 @@ def _entries(path: Path) -> tuple[list[dict[str, Any]], Any]:
     return entries, read.get("total")
 
 
-def _combinations(path: Path, entry: dict[str, Any]) -> list[dict[str, str]]:
+def _combinations(path: Path, entry: dict[str, Any]) -> list[dict[str, str | float]]:
     given = {name: value for name, value in entry.items() if name not in ("count", "weight")}
-    if strangers := sorted(set(map(str, given)) - set(ATTRIBUTES)):
-        raise InputError(path, f"unknown attributes {strangers}", f"a cell has {list(ATTRIBUTES)}, count and weight")
+    if strangers := sorted(set(map(str, given)) - {*CONDITION_COLUMNS, *SCALARS}):
+        known = [*CONDITION_COLUMNS, *SCALARS]
+        raise InputError(path, f"unknown attributes {strangers}", f"a cell has {known}, count and weight")
     known = {"phase": PHASES, "slice_level": tuple(level for level in SLICE_LEVELS if level != UNKNOWN)}
     lists = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
     for name, values in lists.items():
+        if name in SCALARS:
+            lists[name] = [_scalar(path, name, value) for value in values]
+            continue
         for value in values:
             if not isinstance(value, str) or value == UNKNOWN:
                 raise InputError(
@@ -135,6 +163,12 @@ def _combinations(path: Path, entry: dict[str, Any]) -> list[dict[str, str]]:
             if value not in known.get(name, (value,)):
                 raise InputError(path, f"unknown {name} {value!r}", f"use one of {list(known[name])}")
     return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+
+
+def _scalar(path: Path, name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InputError(path, f"{name} is {value!r}", f"give a number in {SCALARS[name].unit}, or leave {name} out")
+    return float(checked_scalars({name: value}, path)[name])
 
 
 def _count(path: Path, value: Any) -> int:

@@ -17,7 +17,9 @@ from cmrsynth.evaluation.figure import AXES, DO_NOT_SHARE, NOT_COMPUTED, Evaluat
 from cmrsynth.hub.measured import measured
 from cmrsynth.hub.methods import METHODS, Method
 from cmrsynth.labels import LABEL_NAMES
+from cmrsynth.prompts import compile_prompt
 from cmrsynth.report.numbers import floor_text, interval_text, plain_text, value_text
+from cmrsynth.schema import SCALARS
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -103,7 +105,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def _network(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings a reader needs: size in pixels, mask channels, and the vocabularies of the conditions."""
+    """Return the settings a reader needs: size in pixels, mask channels, and what is known of the conditions."""
     paths = {name: folder / name / "config.json" for name, entry in index.items() if isinstance(entry, list)}
     found = {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.is_file()}
     main = found.get("unet") or found.get("generator") or found.get("vae") or {}
@@ -111,8 +113,9 @@ def _network(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
     if "unet" in found and "vae" in found:
         size *= 2 ** (len(found["vae"]["block_out_channels"]) - 1)
     channels = found.get("controlnet", main).get("mask_channels", 0)
-    vocabularies = found.get("condition_encoder", {}).get("vocabularies") or {}
-    return {"sample_size": size, "mask_channels": channels, "vocabularies": vocabularies}
+    encoder = found.get("condition_encoder", {})
+    conditions = {name: encoder.get(name) or {} for name in ("vocabularies", "scalars")}
+    return {"sample_size": size, "mask_channels": channels, **conditions, "prompts": bool(encoder.get("text_dim"))}
 
 
 def _pipeline_hash(folder: Path) -> str:
@@ -191,6 +194,10 @@ def _pipeline_facts(method: Method, index: Mapping[str, Any], network: Mapping[s
     attributes = "Attributes, each optional (None leaves it open):\n\n" + markdown_table(("attribute", "values"), rows)
     parts = [mask] if channels else []
     parts.append(attributes if rows else "No attributes.")
+    if network.get("scalars"):
+        parts.append(f"Numbers, each optional (None leaves it open):\n\n{_scalars(network['scalars'])}")
+    if network.get("prompts"):
+        parts.append(f"`prompt`: a text, or one per image, such as {compile_prompt(_example(vocabularies))!r}.")
     if method.guided:
         other = "larger values exaggerate them" if index.get("condition_dropout") else "this model knows no other value"
         parts.append(f"`guidance_scale`: 1 follows the conditions as learned; {other}.")
@@ -202,6 +209,18 @@ def _pipeline_facts(method: Method, index: Mapping[str, Any], network: Mapping[s
         "example_attributes": "".join(f"{name}={values[0]!r}, " for name, values in vocabularies.items() if values),
         "conditions": "\n\n".join(parts),
     }
+
+
+def _scalars(statistics: Mapping[str, tuple[float, float]]) -> str:
+    rows = [
+        (f"`{name}`", SCALARS[name].unit, plain_text(mean), plain_text(deviation))
+        for name, (mean, deviation) in statistics.items()
+    ]
+    return markdown_table(("number", "unit", "mean in training", "standard deviation"), rows)
+
+
+def _example(vocabularies: Mapping[str, list[str]]) -> dict[str, str]:
+    return {name: values[0] for name, values in vocabularies.items() if values}
 
 
 def _label_names(channels: int) -> str:

@@ -29,6 +29,7 @@ STOCK_NETWORKS = {  # of other libraries, by the library named in the index
     "CLIPTextModelWithProjection": "transformers",
 }
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")  # what decides how a prompt is read
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -114,7 +115,7 @@ def pipeline_hash(location: str | Path) -> str:
         if path.name in ("model_index.json", "config.json", "scheduler_config.json"):
             settings = json.loads(path.read_text(encoding="utf-8"))  # names with _ say who wrote it, not what it is
             content = json.dumps({k: v for k, v in settings.items() if k[0] != "_"}, sort_keys=True).encode()
-        elif path.suffix == ".safetensors":
+        elif path.suffix == ".safetensors" or path.name in TOKENIZER_FILES:
             content = path.read_bytes()
         else:
             continue

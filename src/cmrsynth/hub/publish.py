@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import DO_NOT_SHARE
 from cmrsynth.hub.cards import VERDICT_KEY
+from cmrsynth.schema import OLDEST_AGE
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -69,8 +70,8 @@ def publish_dataset(folder: Path, repo_id: str, *, private: bool = True) -> str:
         private: refuses to write into a repository that is public.
 
     Raises:
-        InputError: the folder holds a linking table or other files that could name patients, was cropped with
-            its own test masks, is no data set, has no card, or the repository is public.
+        InputError: the folder holds a linking table or other files that could name patients, states exact ages above
+            the limit, was cropped with its own test masks, is no data set, has no card, or the repository is public.
     """
     folder = Path(folder)
     for path in _files(folder):
@@ -79,6 +80,7 @@ def publish_dataset(folder: Path, repo_id: str, *, private: bool = True) -> str:
     _only(folder, DATASET_FILES, "move everything out that `cmrsynth build` or `cmrsynth generate` did not write")
     if not list(folder.glob("data/*.parquet")):
         raise InputError(folder, "no data set here (no data/*.parquet)", "give a folder made by `cmrsynth build`")
+    _check_ages(folder)
     _card(folder)
     warnings = _warnings(folder)
     if warnings:
@@ -98,6 +100,22 @@ def _only(folder: Path, suffixes: set[str], mend: str) -> None:
     ]
     if strangers:
         raise InputError(folder, f"files that do not belong there: {', '.join(strangers[:5])}", mend)
+
+
+def _check_ages(folder: Path) -> None:
+    """Refuse ages that single patients out; `cmrsynth build` writes none, but a table can be changed afterwards."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for path in folder.glob("data/*.parquet"):
+        if "age" in pq.read_schema(path).names:
+            oldest = pc.max(pq.read_table(path, columns=["age"])["age"]).as_py()
+            if oldest is not None and oldest > OLDEST_AGE:
+                raise InputError(
+                    path,
+                    f"an age of {oldest:g} years: exact ages above {OLDEST_AGE - 1} single patients out",
+                    f"write {OLDEST_AGE} for {OLDEST_AGE} and more, as `cmrsynth build` does",
+                )
 
 
 def _card(folder: Path) -> dict[str, Any]:

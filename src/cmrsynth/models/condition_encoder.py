@@ -143,12 +143,16 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         """Return the (B, T) embedding of prompts: the pooled output of a CLIP-type text model of transformers.
 
         Raises:
-            ValueError: there is no text model.
+            ValueError: there is no text model, or a prompt is longer than it reads.
         """
         if text_encoder is None or tokenizer is None:
             raise ValueError("this model was trained without prompts; describe the image by its attributes")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")
+        lengths, limit = [len(ids) for ids in tokenizer(prompts)["input_ids"]], tokenizer.model_max_length
+        if max(lengths) > limit:
+            longest = prompts[lengths.index(max(lengths))]
+            raise ValueError(f"{longest!r} has {max(lengths)} tokens, and the text model reads {limit}; shorten it")
+        tokens = tokenizer(prompts, padding="max_length", return_tensors="pt")
         with torch.no_grad():
             output = text_encoder(**tokens.to(text_encoder.device))
         return output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output

@@ -27,6 +27,7 @@ class AutoencoderConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_conditions("scalars", "text_encoder", why="a latent must not depend on what is known of a slice")
         where = "training configuration"
         if self.sample_steps:
             raise InputError(where, f"sample_steps is {self.sample_steps}", "an autoencoder makes no samples; give 0")

@@ -8,7 +8,7 @@ resumed run continues as if it had never stopped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ class TrainingSlices:
         conditions: (N, C) rows of `ConditionEncoder.encode`.
         missing: (C,), the row in which nothing is given.
         condition_of_column: (C,) int64, which condition a column belongs to.
+        prompts: (P, T) embeddings of the distinct prompts, which go to the last T columns; T is 0 without prompts.
+        prompt_of_row: (N, V) int64, prompts of each slice, the whole one first.
     """
 
     images: Tensor
@@ -39,13 +41,17 @@ class TrainingSlices:
     conditions: Tensor
     missing: Tensor
     condition_of_column: Tensor
+    prompts: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    prompt_of_row: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
 
     @classmethod
-    def from_slices(cls, slices: SliceSet, conditions: Tensor, encoder: ConditionEncoder) -> TrainingSlices:
-        """Return the tensors of `slices` with their rows of conditions, as `encoder` made them."""
+    def from_slices(
+        cls, slices: SliceSet, conditions: Tensor, encoder: ConditionEncoder, **prompts: Tensor
+    ) -> TrainingSlices:
+        """Return the tensors of `slices` with their rows of conditions, as `encoder` made them, and their prompts."""
         images = torch.from_numpy(slices.images)[:, None] * 2 - 1
         labels = torch.from_numpy(slices.masks)
-        return cls(images, labels, conditions, encoder.missing, encoder.condition_of_column)
+        return cls(images, labels, conditions, encoder.missing, encoder.condition_of_column, **prompts)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -60,12 +66,16 @@ class Withholding:
         mask: of the others, the mask alone.
         condition: of the others, each condition by itself.
         classes: of the masks that are given, those of which a random half of the classes is withheld.
+        prompt_parts: of the prompts, those with random parts left out.
+        beside_prompt: of the examples with a prompt, those whose other conditions, but not the mask, are withheld.
     """
 
     everything: float = 0.0
     mask: float = 0.0
     condition: float = 0.0
     classes: float = 0.0
+    prompt_parts: float = 0.0
+    beside_prompt: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -146,8 +156,10 @@ def _draw_example(
     move = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
     latent, uniform = torch.randn(256, generator=generator), torch.rand(16, generator=generator)
     subset = torch.rand(NUM_LABELS, generator=generator)
+    of_prompt = torch.rand(3, generator=generator)  # drawn last: models without prompts keep the draws they had
     nothing = chances[0] < withholding.everything
     withheld = (nothing | (chances[2:] < withholding.condition))[data.condition_of_column]
+    told, withheld = _with_prompt(data, row, withheld, of_prompt, withholding)
     kept = torch.ones(NUM_LABELS)
     if subset[0] < withholding.classes:
         kept[1:] = (subset[1:] < 0.5).float()
@@ -158,12 +170,28 @@ def _draw_example(
         _shifted(data.images[row], move, shift),
         _shifted(data.labels[row][None].float(), move, shift)[0],
         kept,
-        torch.where(withheld, data.missing, data.conditions[row]),
+        torch.where(withheld, data.missing, told),
         noise,
         time,
         latent,
         uniform,
     )
+
+
+def _with_prompt(
+    data: TrainingSlices, row: int, withheld: Tensor, uniform: Tensor, withholding: Withholding
+) -> tuple[Tensor, Tensor]:
+    """Return the row's conditions (C,) with one of its prompts, and which columns (C,) are withheld."""
+    width = data.prompts.shape[1]
+    if not width:
+        return data.conditions[row], withheld
+    prompts, which = data.prompt_of_row[row], 0
+    if uniform[0] < withholding.prompt_parts:
+        which = 1 + int(uniform[1] * (len(prompts) - 1))
+    told = torch.cat([data.conditions[row][:-width], data.prompts[prompts[which]]])
+    if uniform[2] < withholding.beside_prompt and not withheld[-1]:
+        withheld = torch.cat([torch.ones_like(withheld[:-width]), withheld[-width:]])
+    return told, withheld
 
 
 def _shifted(image: Tensor, move: Sequence[int], largest: int) -> Tensor:

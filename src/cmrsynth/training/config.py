@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from cmrsynth.errors import InputError
-from cmrsynth.schema import ATTRIBUTES
+from cmrsynth.schema import ATTRIBUTES, CONDITION_COLUMNS, SCALARS
 
 Config = TypeVar("Config")
 CONDITIONING = ("concat", "spade", "none")
@@ -38,12 +38,20 @@ class TrainingConfig:
     validation_split: str = option("validation", "split whose loss is logged; an empty string for none")
 
     attributes: list[str] = option(list(ATTRIBUTES), "columns the model is conditioned on beside the mask")
+    scalars: list[str] = option([], f"numbers the model is conditioned on, of {', '.join(SCALARS)}")
+    text_encoder: str = option(
+        "", "folder or Hub id of a CLIP text model, to train with prompts made of attributes and scalars; none if empty"
+    )
     condition_dropout: float = option(
         0.1, "share of examples with mask and all conditions withheld (guidance needs it)"
     )
     mask_dropout: float = option(0.05, "share of the other examples whose mask alone is withheld")
     attribute_dropout: float = option(
         0.1, "share of the other examples in which a condition is withheld, each by itself"
+    )
+    prompt_part_dropout: float = option(0.5, "share of the prompts with random parts left out")
+    beside_prompt_dropout: float = option(
+        0.3, "share of the examples with a prompt whose other conditions (not the mask) are withheld: it speaks alone"
     )
     class_dropout: float = option(0.0, "share of the masks of which a random half of the classes is withheld")
     augment_shift: int = option(3, "largest random shift of image and mask in pixels (reflected at the border)")
@@ -109,13 +117,23 @@ class TrainingConfig:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give at least 1")
         if ":" in self.data:  # it would name the validation split too
             raise InputError(where, f"--data {self.data} names a split", "use --train-split and --validation-split")
-        if strangers := sorted(set(self.attributes) - set(ATTRIBUTES)):
-            raise InputError(where, f"unknown attributes {strangers}", f"choose from {list(ATTRIBUTES)}")
+        for name, known in (("attributes", CONDITION_COLUMNS), ("scalars", tuple(SCALARS))):
+            if strangers := sorted(set(getattr(self, name)) - set(known)):
+                raise InputError(where, f"unknown {name} {strangers}", f"choose from {list(known)}")
 
     def differences(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that decide the weights and differ from a saved run's, as (saved, now)."""
-        now = asdict(self)
-        return {k: (saved.get(k), now[k]) for k in now if k not in self._free_on_resume and saved.get(k) != now[k]}
+        """Return the settings that decide the weights and differ from a saved run's, as (saved, now).
+
+        A setting that the saved run does not know, because it began before there was one, is at its default.
+        """
+        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(self)}
+        now, saved = asdict(self), {**defaults, **saved}
+        return {k: (saved[k], now[k]) for k in now if k not in self._free_on_resume and saved[k] != now[k]}
+
+    def refuse_conditions(self, *names: str, why: str) -> None:
+        """Raise InputError where conditions are given to a kind of model that takes none of its own."""
+        if given := [name for name in names if getattr(self, name)]:
+            raise InputError("training configuration", f"{given}: {why}", "leave them out")
 
 
 @dataclass(frozen=True)

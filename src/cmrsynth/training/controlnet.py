@@ -19,6 +19,7 @@ from cmrsynth.training.controlnet_config import ControlNetConfig
 from cmrsynth.training.denoiser import check_images
 from cmrsynth.training.diffusion import DiffusionObjective
 from cmrsynth.training.family import Family, Phase
+from cmrsynth.training.prompts import TextModel
 from cmrsynth.training.rectified_flow import FlowObjective, held_out_loss
 
 
@@ -55,6 +56,8 @@ class ControlNet(Family):
         self.base = load_base(config.base, slices)
         self.base_hash = pipeline_hash(config.base)
         self.encoder = self.base.condition_encoder
+        if self.base.text_encoder is not None:
+            self.text_model = TextModel(self.base.text_encoder.requires_grad_(False), self.base.tokenizer)
         if isinstance(self.base, MaskDiffusionPipeline) and config.snr_gamma:
             check_weighting(config, self.base)
         for network in (self.base.unet, self.encoder):

@@ -25,6 +25,7 @@ class ControlNetConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_conditions("scalars", "text_encoder", why="the conditions of a ControlNet are those of its base")
         where = "training configuration"
         if not self.base:
             raise InputError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from cmrsynth.conditions import vocabularies
+from cmrsynth.conditions import scalar_statistics, vocabularies
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.labels import NUM_LABELS
 from cmrsynth.models import ConditionEncoder, MaskDiT, MaskUNet, SpadeUNet
 from cmrsynth.training.config import DenoiserConfig, TrainingConfig
+from cmrsynth.training.prompts import text_width
 
 
 def build_denoiser(
@@ -49,10 +50,16 @@ def build_network(config: DenoiserConfig, *, size: int, in_channels: int = 1) ->
 
 
 def build_condition_encoder(config: TrainingConfig, slices: SliceSet, embedding_dim: int) -> ConditionEncoder:
-    """Return the untrained encoder of what the data state of the configured attributes."""
+    """Return the untrained encoder of what the data state of the configured attributes and scalars, and of prompts.
+
+    Raises:
+        InputError: the data do not state a configured scalar, or there is no such text model.
+    """
     return ConditionEncoder(
         embedding_dim,
         vocabularies=vocabularies(slices, config.attributes),
+        scalars=scalar_statistics(slices, config.scalars) or None,
+        text_dim=text_width(config.text_encoder) if config.text_encoder else 0,
     )
 
 

@@ -114,6 +114,7 @@ class Diffusion(Family):
         levels = noise_schedule(self.config).config
         return MaskDiffusionPipeline(
             **averaged,
+            **self.text_parts,
             scheduler=DDIMScheduler.from_config(levels),
             vae=self.space.vae if self.space else None,
             condition_dropout=self.config.condition_dropout,

@@ -20,6 +20,7 @@ from cmrsynth.data.loading import SliceSet
 from cmrsynth.models import ConditionEncoder
 from cmrsynth.training.batches import TrainingSlices
 from cmrsynth.training.config import TrainingConfig
+from cmrsynth.training.prompts import TextModel, load_text_model, prompt_table
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Family(ABC):
 
     def __init__(self, config: TrainingConfig, slices: SliceSet) -> None:
         self.config, self.slices = config, slices
+        self.text_model: TextModel | None = load_text_model(config.text_encoder) if config.text_encoder else None
         self.spacing = float(slices.pixel_spacing.mean())
 
     @abstractmethod
@@ -63,9 +65,21 @@ class Family(ABC):
         """Return the sampling pipeline with these weights (a copy of `self.averaged`)."""
 
     def tensors(self, slices: SliceSet) -> TrainingSlices:
-        """Return the tensors of a split with the rows of its conditions."""
-        rows = self.encoder.encode(len(slices), **encoder_conditions(self.encoder.config, slices))
-        return TrainingSlices.from_slices(slices, rows, self.encoder)
+        """Return the tensors of a split with the rows of its conditions and its prompts."""
+        values = encoder_conditions(self.encoder.config, slices)
+        rows = self.encoder.encode(len(slices), **values)
+        if self.text_model is None:
+            return TrainingSlices.from_slices(slices, rows, self.encoder)
+        table = prompt_table(self.text_model, self.encoder, values, len(slices), seed=self.config.seed)
+        prompts = {"prompts": table.embeddings, "prompt_of_row": table.of_row}
+        return TrainingSlices.from_slices(slices, rows, self.encoder, **prompts)
+
+    @property
+    def text_parts(self) -> dict[str, Any]:
+        """The pipeline's components for prompts; empty for a model without them."""
+        if self.text_model is None:
+            return {}
+        return {"text_encoder": self.text_model.text_encoder, "tokenizer": self.text_model.tokenizer}
 
     def sampling(self) -> dict[str, Any]:
         """Return the options with which the sample grids of a training are drawn."""

@@ -140,7 +140,10 @@ class SpadeGan(Gan):
     def pipeline(self, averaged: nn.Module) -> SpadeGanPipeline:
         """Return the generator's pipeline."""
         return SpadeGanPipeline(
-            **averaged, condition_dropout=self.config.condition_dropout, pixel_spacing_mm=self.spacing
+            **averaged,
+            **self.text_parts,
+            condition_dropout=self.config.condition_dropout,
+            pixel_spacing_mm=self.spacing,
         )
 
 
@@ -157,7 +160,8 @@ class MasklessGan(Gan):
 
     def pipeline(self, averaged: nn.Module) -> DiffusionPipeline:
         """Return the generator's pipeline."""
-        return GanPipeline(**averaged, condition_dropout=self.config.condition_dropout, pixel_spacing_mm=self.spacing)
+        settings = {"condition_dropout": self.config.condition_dropout, "pixel_spacing_mm": self.spacing}
+        return GanPipeline(**averaged, **self.text_parts, **settings)
 
 
 class Dcgan(MasklessGan):

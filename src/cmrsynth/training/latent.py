@@ -100,6 +100,7 @@ class LatentFlow(RectifiedFlow):
         """Return the flow's pipeline, with the autoencoder in it."""
         return RectifiedFlowPipeline(
             **averaged,
+            **self.text_parts,
             scheduler=FlowMatchEulerDiscreteScheduler(),
             vae=self.space.vae,
             condition_dropout=self.config.condition_dropout,

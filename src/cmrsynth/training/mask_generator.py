@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cmrsynth.conditions import encoder_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.labels import NUM_LABELS, signed_distances
@@ -98,10 +99,10 @@ class MaskGenerator(VariationalFamily):
         pipeline = self.pipeline(averaged)
         rows = np.arange(self.config.audited_masks) % len(self.slices)
         levels = self.slices.slice_level[rows]
-        attributes = {name: getattr(self.slices, name)[rows].tolist() for name in self.encoder.tables}
+        conditions = encoder_conditions(self.encoder.config, self.slices.select(rows))
         made = pipeline(
             batch_size=len(rows),
-            **attributes,
+            **conditions,
             reject=False,
             generator=[torch_generator(self.config.seed, "audited mask", number) for number in range(len(rows))],
             output_type="np",

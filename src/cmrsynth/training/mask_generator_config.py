@@ -20,6 +20,7 @@ class MaskGeneratorConfig(VariationalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_conditions("text_encoder", why="a mask generator takes attributes and scalars, no prompts")
         where = "training configuration"
         if self.audited_masks < 1:
             raise InputError(where, f"audited_masks is {self.audited_masks}", "give at least 1")

@@ -54,6 +54,7 @@ class RectifiedFlow(Family):
         """Return the flow's pipeline."""
         return RectifiedFlowPipeline(
             **averaged,
+            **self.text_parts,
             scheduler=FlowMatchEulerDiscreteScheduler(),
             condition_dropout=self.config.condition_dropout,
             pixel_spacing_mm=self.spacing,

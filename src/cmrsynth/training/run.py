@@ -62,6 +62,11 @@ class Run:
         """The share of the budget that is used up, in [0, 1]."""
         return self.budget.progress(self.step, self.seconds)
 
+    @property
+    def text_model_fingerprint(self) -> str | None:
+        """Which text model embeds the prompts; None for a model without prompts."""
+        return self.family.text_model.fingerprint if self.family.text_model else None
+
     def resume(self) -> None:
         """Continue from the newest checkpoint of the run folder, if there is one."""
         checkpoint = latest_checkpoint(self.folder)
@@ -76,6 +81,8 @@ class Run:
             )
         if saved["data_fingerprint"] != self.train_slices.fingerprint:
             raise InputError(checkpoint, "the training data have changed since", "start again with another --output")
+        if saved.get("text_model") != self.text_model_fingerprint:
+            raise InputError(checkpoint, "the text model has changed since", "start again with another --output")
         state = load_checkpoint(
             checkpoint,
             accelerator=self.accelerator,
@@ -93,6 +100,7 @@ class Run:
             "config": asdict(self.config),
             "seconds": self.seconds,
             "data_fingerprint": self.train_slices.fingerprint,
+            "text_model": self.text_model_fingerprint,
             "precision": self.accelerator.mixed_precision,
             "family": self.family.state(),
         }
@@ -125,7 +133,12 @@ class Run:
             world_size=accelerator.num_processes,
         )
         withheld = Withholding(
-            config.condition_dropout, config.mask_dropout, config.attribute_dropout, config.class_dropout
+            everything=config.condition_dropout,
+            mask=config.mask_dropout,
+            condition=config.attribute_dropout,
+            classes=config.class_dropout,
+            prompt_parts=config.prompt_part_dropout,
+            beside_prompt=config.beside_prompt_dropout,
         )
         return draw_batch(self.train, positions, seed=config.seed, withholding=withheld, shift=config.augment_shift).to(
             accelerator.device

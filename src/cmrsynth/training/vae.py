@@ -62,7 +62,7 @@ class ConditionalVae(VariationalFamily):
     def pipeline(self, averaged: nn.Module) -> VaePipeline:
         """Return the sampling pipeline."""
         settings = {"condition_dropout": self.config.condition_dropout, "pixel_spacing_mm": self.spacing}
-        return VaePipeline(**averaged, **settings)
+        return VaePipeline(**averaged, **self.text_parts, **settings)
 
     def held_out(self, averaged: nn.Module, data: TrainingSlices) -> dict[str, float]:
         """Return the negative evidence bound (at weight 1) on other patients."""
