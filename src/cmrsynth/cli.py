@@ -1,4 +1,4 @@
-"""Commands: `cmrsynth build | generate | evaluate | utility | report | quickstart | export-metric | certify`."""
+"""Commands: `cmrsynth build | generate | evaluate | utility | swap | report | quickstart | export-metric | certify`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cmrsynth.commands.export_metric import export_metric
 from cmrsynth.commands.generate import generate
 from cmrsynth.commands.quickstart import quickstart
 from cmrsynth.commands.report import report
+from cmrsynth.commands.swap import swap
 from cmrsynth.commands.utility import utility
 from cmrsynth.errors import InputError
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, utility, report, quickstart, export_metric, certify):
+for command in (build, generate, evaluate, utility, swap, report, quickstart, export_metric, certify):
     app.command(command.__name__.replace("_", "-"))(command)
 
 
