@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -25,13 +24,10 @@ from cmrsynth.labels import NUM_LABELS, one_hot
 from cmrsynth.models import ConditionEncoder, MaskUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.provenance import hardware
+from cmrsynth.timing import in_turns
 from cmrsynth.training.config import RectifiedFlowConfig
+from cmrsynth.training.family import parameter_count
 from cmrsynth.training.precision import resolve_precision
-
-
-def parameter_count(network: torch.nn.Module) -> int:
-    """Return the number of weights."""
-    return sum(p.numel() for p in network.parameters())
 
 
 def stock_network(size: int, parameters: int, *, attention: bool) -> UNet2DModel:
@@ -127,15 +123,10 @@ def main() -> None:
         candidates[f"train MaskUNet, {precision} (what auto chooses here)"] = training_step(
             ours, False, batch, precision
         )
-    speeds: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in track(range(arguments.rounds + 1), description="measuring"):
-        for name, work in candidates.items():
-            began = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first turn warms up
-                speeds[name].append(arguments.batch_size / (time.perf_counter() - began))
+    rounds = track(range(arguments.rounds + 1), description="measuring")
+    wait = torch.cuda.synchronize if device.type == "cuda" else None
+    seconds = in_turns(candidates, rounds, warm_up=1, finish=wait)
+    speeds = {name: [arguments.batch_size / each for each in taken] for name, taken in seconds.items()}
     show(speeds, arguments.size)
 
 

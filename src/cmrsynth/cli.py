@@ -1,4 +1,4 @@
-"""Commands: `cmrsynth build | generate | evaluate | audit | utility | compare | report | quickstart | ...`."""
+"""Commands: `cmrsynth build | generate | evaluate | audit | utility | swap | compare | report | quickstart | ...`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cmrsynth.commands.export_metric import export_metric
 from cmrsynth.commands.generate import generate
 from cmrsynth.commands.quickstart import quickstart
 from cmrsynth.commands.report import report
+from cmrsynth.commands.swap import swap
 from cmrsynth.commands.utility import utility
 from cmrsynth.errors import InputError
 
@@ -26,7 +27,11 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, generate, evaluate, audit, utility, compare, report, quickstart, export_metric, certify):
+COMMANDS = (
+    *(build, generate, evaluate, audit, utility, swap, compare),
+    *(report, quickstart, export_metric, certify),
+)
+for command in COMMANDS:
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -21,11 +21,5 @@ def test_wrong_answers_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
         speed.frechet_speed(speed.SMALL, seed=0)
 
 
-def test_contestants_take_turns() -> None:
-    order: list[str] = []
-    speed.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
-    assert order == ["a", "b"] * 3
-
-
 def test_ties_within_rounding_agree() -> None:
     speed._agree(np.array([1.0]), np.array([1.0005]), "x")

@@ -5,7 +5,6 @@ The contestants take turns, so that a busy machine slows all of them alike; the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from cmrsynth.metrics.frechet import frechet_distance
 from cmrsynth.metrics.neighbours import nearest_neighbours
+from cmrsynth.timing import in_turns
 
 _DATA = 81  # random stream
 
@@ -84,7 +84,7 @@ def neighbour_speed(size: Size, *, seed: int) -> list[Speed]:
     def naive() -> None:
         found["naive"] = np.array([min(np.sqrt(((q - r) ** 2).sum()) for r in reference) for q in few])
 
-    seconds = in_turns({"ours": ours, "brute": brute, "naive": naive}, size.repeats)
+    seconds = _medians({"ours": ours, "brute": brute, "naive": naive}, size.repeats)
     seconds["naive"] *= size.queries / len(few)
     _agree(found["ours"], found["brute"], "scikit-learn's nearest neighbours")
     _agree(found["ours"][: len(few)], found["naive"], "the double loop's nearest neighbours")
@@ -117,7 +117,7 @@ def frechet_speed(size: Size, *, seed: int) -> list[Speed]:
         gap = ((x.mean(0) - y.mean(0)) ** 2).sum()
         found["usual"] = np.array([gap + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root)])
 
-    seconds = in_turns({"ours": ours, "usual": usual}, size.repeats)
+    seconds = _medians({"ours": ours, "usual": usual}, size.repeats)
     _agree(found["ours"], found["usual"], "the Frechet distance by sqrtm")
     task = f"Frechet distance, {size.features} features in {size.feature_dimensions} dimensions"
     return [
@@ -126,19 +126,9 @@ def frechet_speed(size: Size, *, seed: int) -> list[Speed]:
     ]
 
 
-def in_turns(contestants: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Return the median seconds of each contestant, run in turns.
-
-    >>> sorted(in_turns({"a": lambda: None, "b": lambda: None}, 1))
-    ['a', 'b']
-    """
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, contestant in contestants.items():
-            start = time.perf_counter()
-            contestant()
-            taken[name].append(time.perf_counter() - start)
-    return {name: float(np.median(seconds)) for name, seconds in taken.items()}
+def _medians(contestants: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Return the median seconds of each contestant, run in turns."""
+    return {name: float(np.median(seconds)) for name, seconds in in_turns(contestants, range(repeats)).items()}
 
 
 def _agree(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:

@@ -104,27 +104,29 @@ def draw_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
     for name, draw in drawings.items():
-        canvas = _in_style(draw)
+        canvas = in_style(draw)
         if canvas is not None:
-            _write(canvas, folder / f"{name}.png")
+            write_canvas(canvas, folder / f"{name}.png")
             pictures.append(Picture(f"{folder.name}/{name}.png", *CAPTIONS[name]))
     return tuple(pictures)
 
 
-def _in_style(draw: Callable[[], Canvas | None]) -> Canvas | None:
+def in_style(draw: Callable[[], Canvas | None]) -> Canvas | None:
+    """Return what `draw` draws, in the style of all pictures."""
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
         return draw()
 
 
-def _write(canvas: Canvas, path: Path) -> None:
+def write_canvas(canvas: Canvas, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
     partial = path.with_suffix(".partial")
     canvas.savefig(partial, format="png", dpi=130, bbox_inches="tight")
     partial.replace(path)
 
 
-def _canvas(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, np.ndarray]:
+def canvas_of(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, np.ndarray]:
     """Return a figure that belongs to no global state, and its axes (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -134,7 +136,8 @@ def _canvas(rows: int, columns: int, width: float, height: float) -> tuple[Canva
     return canvas, canvas.subplots(rows, columns, squeeze=False)
 
 
-def _show(axes: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> None:
+def show_slice(axes: Axes, image: np.ndarray, mask: np.ndarray | None = None) -> None:
+    """Draw an image (H, W) in [0, 1] without frame, with the outlines of its mask."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     for label, colour in OUTLINES.items():
         if mask is not None and (mask == label).any() and not (mask == label).all():
@@ -151,13 +154,13 @@ def _grid(train: SliceSet, holdout: SliceSet, synthetic: SliceSet) -> Canvas:
     chosen = np.sort(rng.permutation(len(synthetic))[:8])
     partners = [_same_mask(synthetic, row, (holdout, train)) for row in chosen]
     spare = rng.permutation(len(holdout))
-    canvas, axes = _canvas(4, len(chosen), 1.25 * len(chosen), 5.2)
+    canvas, axes = canvas_of(4, len(chosen), 1.25 * len(chosen), 5.2)
     for column, (row, partner) in enumerate(zip(chosen, partners, strict=True)):
         source, index = partner or (holdout, spare[column % len(spare)])
-        _show(axes[0, column], source.images[index])
-        _show(axes[1, column], source.images[index], source.masks[index])
-        _show(axes[2, column], synthetic.images[row])
-        _show(axes[3, column], synthetic.images[row], synthetic.masks[row])
+        show_slice(axes[0, column], source.images[index])
+        show_slice(axes[1, column], source.images[index], source.masks[index])
+        show_slice(axes[2, column], synthetic.images[row])
+        show_slice(axes[3, column], synthetic.images[row], synthetic.masks[row])
     for row, name in enumerate(("real", "real, mask", "synthetic", "synthetic, mask")):
         axes[row, 0].set_ylabel(name)
     return canvas
@@ -175,15 +178,15 @@ def _same_mask(synthetic: SliceSet, row: int, sources: tuple[SliceSet, ...]) -> 
 def _closest_pairs(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, pixels: Distances) -> Canvas:
     closest = pixels.synthetic_train.min(1)
     rows = np.argsort(closest)[:6]
-    canvas, axes = _canvas(2, len(rows) + 1, 1.35 * (len(rows) + 1), 3.1)
+    canvas, axes = canvas_of(2, len(rows) + 1, 1.35 * (len(rows) + 1), 3.1)
     for column, row in enumerate(rows):
         nearest = int(pixels.synthetic_train[row].argmin())
-        _show(axes[0, column], synthetic.images[row])
-        _show(axes[1, column], train.images[nearest])
+        show_slice(axes[0, column], synthetic.images[row])
+        show_slice(axes[1, column], train.images[nearest])
         axes[0, column].set_title(f"{closest[row]:.3f}", loc="center")
     real = int(pixels.holdout_train.min(1).argmin())
-    _show(axes[0, -1], holdout.images[real])
-    _show(axes[1, -1], train.images[int(pixels.holdout_train[real].argmin())])
+    show_slice(axes[0, -1], holdout.images[real])
+    show_slice(axes[1, -1], train.images[int(pixels.holdout_train[real].argmin())])
     axes[0, -1].set_title(f"real pair {pixels.holdout_train[real].min():.3f}", loc="center", color=REAL)
     axes[0, 0].set_ylabel("synthetic")
     axes[1, 0].set_ylabel("training")
@@ -191,7 +194,7 @@ def _closest_pairs(train: SliceSet, holdout: SliceSet, synthetic: SliceSet, pixe
 
 
 def _distance_histogram(pixels: Distances) -> Canvas:
-    canvas, axes = _canvas(1, 1, 7.0, 2.8)
+    canvas, axes = canvas_of(1, 1, 7.0, 2.8)
     closest, reference = pixels.synthetic_train.min(1), pixels.holdout_train.min(1)
     bins = np.linspace(0, max(closest.max(), reference.max()) * 1.02, 31)
     ax = axes[0, 0]
@@ -208,7 +211,7 @@ def _anatomy(figures: dict[str, Figure]) -> Canvas | None:
     known = [name for name in ANATOMY_TITLES if name in figures and figures[name].value is not None]
     if not known:
         return None
-    canvas, axes = _canvas(1, len(known), 3.1 * len(known), 2.6)
+    canvas, axes = canvas_of(1, len(known), 3.1 * len(known), 2.6)
     for ax, name in zip(axes[0], known, strict=True):
         details = figures[name].details
         real, synthetic = np.array(details["holdout"]), np.array(details["synthetic"])
@@ -230,7 +233,7 @@ def _anatomy(figures: dict[str, Figure]) -> Canvas | None:
 
 
 def _texture(figures: dict[str, Figure]) -> Canvas:
-    canvas, axes = _canvas(1, 2, 8.0, 2.8)
+    canvas, axes = canvas_of(1, 2, 8.0, 2.8)
     details = figures["sliced_wasserstein_finest"].details
     levels = list(details["levels"])
     place = np.arange(len(levels))
@@ -251,7 +254,7 @@ def _texture(figures: dict[str, Figure]) -> Canvas:
 
 
 def _utility(figures: dict[str, Figure]) -> Canvas:
-    canvas, axes = _canvas(1, 1, 5.0, 3.0)
+    canvas, axes = canvas_of(1, 1, 5.0, 3.0)
     ax, arms = axes[0, 0], (("real", REAL), ("synthetic", SYNTHETIC), ("both", BOTH))
     rng = np.random.default_rng(derive_seed(0, "jitter"))
     for place, (arm, colour) in enumerate(arms):
@@ -274,7 +277,7 @@ def _membership(figures: dict[str, Figure]) -> Canvas | None:
         return None
     member, other = np.array(details["member_scores"]), np.array(details["nonmember_scores"])
     thresholds = np.concatenate([[np.inf], np.sort(np.concatenate([member, other]))[::-1]])
-    canvas, axes = _canvas(1, 1, 3.4, 3.2)
+    canvas, axes = canvas_of(1, 1, 3.4, 3.2)
     ax = axes[0, 0]
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     ax.step(

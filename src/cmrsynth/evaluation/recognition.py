@@ -85,7 +85,7 @@ def _figure(
     words = name.replace("_", " ")
     key, title = f"recognition_{name}", f"The asked {words} is recognised in the image (balanced accuracy)"
     n = {"synthetic": len(synthetic.part), "reference": len(holdout.part), "patients": len(holdout.part.patients)}
-    values = _usable_values(name, train.part, holdout.part)
+    values = usable_values(name, train.part, holdout.part)
     asked = tuple(v for v in values if (getattr(synthetic.part, name) == v).any())
     if why := _too_few(words, values, asked):
         return not_computed("fidelity", key, title, why, n, made_with)
@@ -120,7 +120,7 @@ def _figure(
     )
 
 
-def _usable_values(name: str, train: SliceSet, holdout: SliceSet) -> tuple[str, ...]:
+def usable_values(name: str, train: SliceSet, holdout: SliceSet) -> tuple[str, ...]:
     """The known values with enough patients to learn and to test."""
 
     def patients(part: SliceSet, value: str) -> int:

@@ -204,7 +204,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         control_scale: float = 1.0,
         latent_factor: int = 1,
     ) -> Callable[..., Tensor]:
-        """Return f(point, timestep, with mask?, with conditions?); what depends on the mask alone is done here, once.
+        """Return f(point, timestep, with mask?, with conditions?); what depends on the mask alone is done once.
 
         Args:
             unet: the denoiser.
@@ -219,15 +219,19 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         nothing = self(self.missing.repeat(len(embedding), 1).to(embedding.device)).to(embedding.dtype)
         if duration is not None:
             embedding, nothing = embedding + duration, nothing + duration
-        shown = {}
-        if mask is not None and network.config.mask_channels:
+        shown: dict[bool, list[Tensor] | None] = {}
+        if mask is None or not network.config.mask_channels:
+            shown = {True: None, False: None}
+        else:
             mask = F.avg_pool2d(mask.to(unet.device, unet.dtype), latent_factor)
-            shown = {True: network.prepare_mask(mask), False: network.prepare_mask(torch.zeros_like(mask))}
+            shown[True] = network.prepare_mask(mask)
 
         def predict(point: Tensor, timestep: Tensor, with_mask: bool = True, with_conditions: bool = True) -> Tensor:
             condition = embedding if with_conditions else nothing
             if controlnet is None:
-                return unet(point, timestep, condition=condition, prepared=shown.get(with_mask)).sample
+                if with_mask not in shown:  # guidance alone asks for it
+                    shown[with_mask] = network.prepare_mask(torch.zeros_like(mask))
+                return unet(point, timestep, condition=condition, prepared=shown[with_mask]).sample
             residuals = None
             if with_mask and mask is not None and control_scale:
                 residuals = controlnet(point, timestep, condition=condition, prepared=shown[True])

@@ -91,6 +91,23 @@ class DiscriminatorObjective(nn.Module):
         return torch.stack(losses).mean(dim=0)
 
 
+def build_autoencoder(config: AutoencoderConfig, size: int) -> AutoencoderKL:
+    """Return the untrained autoencoder of images of `size` x `size`."""
+    levels = len(config.block_out_channels)
+    return AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        latent_channels=config.latent_channels,
+        block_out_channels=tuple(config.block_out_channels),
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=config.norm_groups,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        sample_size=size,
+        force_upcast=False,
+    )
+
+
 class Autoencoder(Family):
     """An `AutoencoderKL` whose latents a flow or diffusion can live in."""
 
@@ -98,20 +115,8 @@ class Autoencoder(Family):
 
     def __init__(self, config: AutoencoderConfig, slices: SliceSet) -> None:
         super().__init__(config, slices)
-        levels = len(config.block_out_channels)
         self.encoder = ConditionEncoder(1)  # of nothing: the latent must not depend on what is known of a slice
-        vae = AutoencoderKL(
-            in_channels=1,
-            out_channels=1,
-            latent_channels=config.latent_channels,
-            block_out_channels=tuple(config.block_out_channels),
-            layers_per_block=config.layers_per_block,
-            norm_num_groups=config.norm_groups,
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            sample_size=image_size(slices, levels=levels),
-            force_upcast=False,
-        )
+        vae = build_autoencoder(config, image_size(slices, levels=len(config.block_out_channels)))
         discriminator = PatchDiscriminator(
             mask_channels=0, widths=tuple(config.discriminator_channels), scales=config.discriminator_scales
         )
