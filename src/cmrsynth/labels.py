@@ -6,7 +6,7 @@ Everything past a reader uses the values below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,22 +54,31 @@ def harmonise(mask: np.ndarray, label_map: Mapping[int, int], where: str) -> np.
     return harmonised
 
 
-def one_hot(labels: torch.Tensor) -> torch.Tensor:
-    """Return the one-hot form of a label map.
+def one_hot(labels: torch.Tensor, given: Collection[int] | None = None) -> torch.Tensor:
+    """Return the one-hot form of a label map, or of a part of it for a model trained with `class_dropout`.
 
     Args:
         labels: (B, H, W), integer, values in {0, 1, 2, 3}.
+        given: the foreground labels that the model is told; where one is withheld, so is background, because a pixel
+            without a label may belong to it. None gives all.
 
     Returns:
-        (B, 4, H, W) float32; channel 0 is background.
+        (B, 4, H, W) float32; channel 0 is background, and the channels of what is withheld are zero.
 
     >>> import torch
     >>> one_hot(torch.tensor([[[0, 3]]])).tolist()
     [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
+    >>> one_hot(torch.tensor([[[0, 3]]]), given=(LV, RV)).tolist()
+    [[[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
     """
     import torch
 
-    return torch.nn.functional.one_hot(labels.long(), NUM_LABELS).movedim(-1, 1).float()
+    encoded = torch.nn.functional.one_hot(labels.long(), NUM_LABELS).movedim(-1, 1).float()
+    if given is None:
+        return encoded
+    kept = torch.tensor([float(label in given) for label in range(NUM_LABELS)], device=encoded.device)
+    kept[BACKGROUND] = kept[BACKGROUND + 1 :].prod()
+    return encoded * kept[:, None, None]
 
 
 def signed_distances(mask: np.ndarray, reach: float) -> np.ndarray:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
-from safetensors.torch import load_file, save_file
 
-from cmrsynth.hub.export import export_pipeline
-from cmrsynth.hub.load import load_pipeline
 from cmrsynth.labels import one_hot
 from cmrsynth.models import ConditionEncoder, MaskControlNet, MaskUNet, SpadeUNet
 from cmrsynth.pipelines import MaskDiffusionPipeline, RectifiedFlowPipeline
@@ -176,31 +168,3 @@ def test_in_a_pipeline_its_strength_and_its_steps_can_be_chosen(kind: str, unet,
     for nowhere in ((0.8, 0.2), (0.5, 0.5), (0.0, 50)):  # it would act in no step, or steps are taken for shares
         with pytest.raises(ValueError, match="two shares of the steps"):
             pipe(mask, control_range=nowhere)
-
-
-def test_the_exported_folder_loads_with_and_without_cmrsynth(unet, mask, tmp_path: Path) -> None:
-    pipe = pipeline("flow", unet, randomise(MaskControlNet.from_unet(unet), std=0.05))
-    folder, expected = export_pipeline(pipe, tmp_path / "repo"), sample(pipe, mask)
-    again = load_pipeline(folder)
-    again.set_progress_bar_config(disable=True)
-    assert type(again.controlnet) is MaskControlNet
-    assert torch.equal(sample(again, mask), expected)
-    save_file({"mask": mask.contiguous()}, tmp_path / "mask.safetensors")
-    program = f"""
-import sys
-for name in ("cmrsynth", "accelerate", "transformers", "datasets", "monai", "evaluate"):
-    sys.modules[name] = None  # a process that has only torch, diffusers and safetensors
-import torch
-from diffusers import DiffusionPipeline
-pipe = DiffusionPipeline.from_pretrained({str(folder)!r}, trust_remote_code=True)
-from safetensors.torch import load_file, save_file
-mask = load_file({str(tmp_path / "mask.safetensors")!r})["mask"]
-images = pipe(mask, generator=[torch.Generator().manual_seed(s) for s in (1, 2, 3)], num_inference_steps=4).images
-save_file({{"images": images.contiguous()}}, {str(tmp_path / "images.safetensors")!r})
-"""
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    torch.testing.assert_close(load_file(tmp_path / "images.safetensors")["images"], expected)

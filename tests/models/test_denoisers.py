@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from safetensors.torch import load_file, save_file
 
 from cmrsynth.errors import InputError
 from cmrsynth.flow.rectified import interpolate
-from cmrsynth.hub.export import export_pipeline
-from cmrsynth.hub.load import load_pipeline
 from cmrsynth.labels import one_hot
 from cmrsynth.models import ConditionEncoder, MaskDiT, MaskUNet, SpadeUNet
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.training.config import RectifiedFlowConfig
 from cmrsynth.training.denoiser import build_network
-from cmrsynth.training.rectified_flow import RectifiedFlow
-from cmrsynth.training.run import Run
 
 NETWORKS = {"concat": MaskUNet, "spade": SpadeUNet, "dit": MaskDiT}
 SETTINGS = {"concat": {}, "spade": {"conditioning": "spade"}, "dit": {"backbone": "dit", "transformer_layers": 2}}
@@ -143,29 +135,6 @@ def configuration(folder: Path, data: Path, **settings) -> RectifiedFlowConfig:
     )
 
 
-@pytest.mark.parametrize("name", ["spade", "dit"])
-def test_a_resumed_training_reaches_the_same_weights(name: str, toy_folder: Path, tmp_path: Path) -> None:
-    def run(folder: str) -> Run:
-        return Run(configuration(tmp_path / folder, toy_folder, **SETTINGS[name]), RectifiedFlow)
-
-    straight = run("straight")
-    assert type(straight.family.averaged["unet"]) is NETWORKS[name]
-    for _ in range(4):
-        straight.train_step()
-    broken = run("broken")
-    for _ in range(2):
-        broken.train_step()
-    broken.save()
-    resumed = run("broken")
-    resumed.resume()
-    for _ in range(2):
-        resumed.train_step()
-    for expected, got in zip(
-        straight.averaged_networks().parameters(), resumed.averaged_networks().parameters(), strict=True
-    ):
-        assert torch.equal(expected, got)
-
-
 def flow(name: str) -> RectifiedFlowPipeline:
     unet = random_network(name)
     encoder = ConditionEncoder(unet.embedding_dim, vocabularies={"vendor": ["A", "B"]}).eval()
@@ -185,41 +154,6 @@ def test_an_image_depends_on_its_seed_and_not_on_its_batch(name: str, mask) -> N
     together = pipeline(mask, vendor=["A", None, "B"], generator=seeds(1, 2, 3), **options).images
     alone = pipeline(mask[2:], vendor="B", generator=seeds(3), **options).images
     torch.testing.assert_close(together[2:], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_exported_pipelines_load_with_and_without_this_package(mask, tmp_path: Path) -> None:
-    expected = {}
-    for name in ("spade", "dit"):
-        pipeline = flow(name)
-        folder = export_pipeline(pipeline, tmp_path / name)
-        expected[name] = pipeline(mask, generator=seeds(1, 2, 3), num_inference_steps=2).images
-        ours = load_pipeline(folder)(mask, generator=seeds(1, 2, 3), num_inference_steps=2).images
-        torch.testing.assert_close(ours, expected[name])
-    save_file({"mask": mask.contiguous()}, tmp_path / "mask.safetensors")
-    program = f"""
-import sys
-for name in ("cmrsynth", "accelerate", "transformers", "datasets", "monai", "evaluate"):
-    sys.modules[name] = None  # a process that has only torch, diffusers and safetensors
-import torch
-from pathlib import Path
-from diffusers import DiffusionPipeline
-from safetensors.torch import load_file, save_file
-root = Path({str(tmp_path)!r})
-mask, images = load_file(root / "mask.safetensors")["mask"], {{}}
-for name in ("spade", "dit"):
-    pipe = DiffusionPipeline.from_pretrained(root / name, trust_remote_code=True)
-    generators = [torch.Generator().manual_seed(s) for s in (1, 2, 3)]
-    images[name] = pipe(mask, generator=generators, num_inference_steps=2).images.contiguous()
-save_file(images, root / "images.safetensors")
-"""
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    theirs = load_file(tmp_path / "images.safetensors")
-    for name, images in expected.items():
-        torch.testing.assert_close(theirs[name], images)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,29 +170,6 @@ def test_the_exported_folder_loads_everywhere(pipeline, mask, tmp_path: Path) ->
     for pipe in (again, other, type(pipeline).from_pretrained(second)):
         torch.testing.assert_close(sample(pipe, mask, vendor="A", generator=seeds(1, 2, 3)), expected)
     assert pipeline_hash(folder) == pipeline_hash(second)
-
-
-@pytest.mark.parametrize("pipeline", ["spade", "r3gan"], indirect=True)
-def test_the_exported_folder_loads_without_cmrsynth(pipeline, tmp_path: Path) -> None:
-    folder = export_pipeline(pipeline, tmp_path / "repo")
-    program = f"""
-import sys
-for name in ("cmrsynth", "accelerate", "transformers", "datasets", "monai", "evaluate"):
-    sys.modules[name] = None  # a process that has only torch, diffusers and safetensors
-import torch
-from diffusers import DiffusionPipeline
-from safetensors.torch import save_file
-pipe = DiffusionPipeline.from_pretrained({str(folder)!r}, trust_remote_code=True)
-images = pipe(batch_size=2, vendor="B", generator=[torch.Generator().manual_seed(s) for s in (1, 2)]).images
-save_file({{"images": images.contiguous()}}, {str(tmp_path / "images.safetensors")!r})
-"""
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    expected = pipeline(batch_size=2, vendor="B", generator=seeds(1, 2)).images
-    torch.testing.assert_close(load_file(tmp_path / "images.safetensors")["images"], expected)
 
 
 def test_incomplete_weights_are_refused(pipeline, tmp_path: Path) -> None:

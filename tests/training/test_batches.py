@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from cmrsynth.labels import one_hot
 from cmrsynth.training.batches import Batch, TrainingSlices, Withholding, draw_batch, positions_of_step, row_at
 
 KEEP = Withholding(0.0, 0.0, 0.0)
@@ -73,6 +74,18 @@ def test_where_classes_are_withheld_background_is_too(data: TrainingSlices) -> N
     given = batch.mask[changed].flatten(2).any(2)[:, 1:]
     assert torch.equal(batch.mask[changed][:, 1:], whole.mask[changed][:, 1:] * given[:, :, None, None])
     assert 0.3 < given.float().mean() < 0.6
+
+
+def test_a_subset_of_classes_is_given_at_sampling_as_it_was_in_training(data: TrainingSlices) -> None:
+    batch = draw_batch(data, range(64), seed=0, withholding=Withholding(classes=1.0), shift=0)
+    whole = draw_batch(data, range(64), seed=0, withholding=KEEP, shift=0).mask
+    met = set()
+    for mask, complete in zip(batch.mask, whole, strict=True):
+        given = tuple(label for label in (1, 2, 3) if mask[label].any())
+        if complete[1:].flatten(1).any(1).all():  # a class that the slice lacks cannot be told from one withheld
+            assert torch.equal(one_hot(complete.argmax(0)[None], given)[0], mask)
+            met.add(given)
+    assert len(met) == 8
 
 
 def test_a_condition_of_many_columns_goes_as_one(data: TrainingSlices) -> None:

@@ -1,20 +1,33 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from cmrsynth.errors import InputError
+from cmrsynth.hub.export import export_pipeline
+from cmrsynth.training.autoencoder import Autoencoder
 from cmrsynth.training.autoencoder_config import AutoencoderConfig
 from cmrsynth.training.config import CLOCKS, RectifiedFlowConfig, parse_config
+from cmrsynth.training.controlnet import ControlNet
 from cmrsynth.training.controlnet_config import ControlNetConfig
+from cmrsynth.training.diffusion import Diffusion
 from cmrsynth.training.diffusion_config import DiffusionConfig
+from cmrsynth.training.few_step import build_few_step
 from cmrsynth.training.few_step_config import FewStepConfig
+from cmrsynth.training.gan import build_gan
 from cmrsynth.training.gan_config import GanConfig
+from cmrsynth.training.latent import LatentFlow
 from cmrsynth.training.latent_config import LatentFlowConfig
+from cmrsynth.training.mask_generator import MaskGenerator
 from cmrsynth.training.mask_generator_config import MaskGeneratorConfig
+from cmrsynth.training.rectified_flow import RectifiedFlow
+from cmrsynth.training.run import Run
+from cmrsynth.training.vae import ConditionalVae
 from cmrsynth.training.vae_config import VaeConfig
 
 NEEDED = ("--data", "d", "--output", "o", "--max-train-steps", "5")
@@ -64,18 +77,76 @@ PROGRAMS = {
     "few_step": FewStepConfig,
     "": RectifiedFlowConfig,
 }
+BUILD = {
+    RectifiedFlowConfig: RectifiedFlow,
+    ControlNetConfig: ControlNet,
+    LatentFlowConfig: LatentFlow,
+    MaskGeneratorConfig: MaskGenerator,
+    DiffusionConfig: Diffusion,
+    FewStepConfig: build_few_step,
+    AutoencoderConfig: Autoencoder,
+    VaeConfig: ConditionalVae,
+    GanConfig: build_gan,
+}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml")), ids=lambda p: p.stem
-)
-def test_every_published_configuration_parses(path: Path) -> None:
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+def parsed(path: Path):
+    """The configuration of a file, with what the file leaves to the command line."""
     config_class = next(found for part, found in PROGRAMS.items() if part in path.stem)
     values = yaml.safe_load(path.read_text())
     extra = [] if "data" in values else list(NEEDED[:4])
     budget = {"max_train_steps", "max_train_minutes"} & set(values)
     extra += [] if budget else ["--max-train-minutes", "1"]
-    assert parse_config(config_class, ["--config", str(path), *extra]).output
+    return parse_config(config_class, ["--config", str(path), *extra])
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_published_configuration_parses(path: Path) -> None:
+    assert parsed(path).output
+
+
+def narrow(config, **changes):
+    """The same configuration with the same levels, of networks with a few channels and for one small step."""
+    widths = {n: [8] * len(getattr(config, n)) for n in ("block_out_channels", "discriminator_channels")
+              if hasattr(config, n)}  # fmt: skip
+    one_step = {"batch_size": 1, "max_train_steps": 1, "max_train_minutes": 0.0, "mixed_precision": "no"}
+    return replace(config, **widths, **one_step, cpu_threads=1, validation_split="", **changes)
+
+
+SIZED = sorted(p for p in CONFIGS.glob("*_*.yaml") if p.stem.split("_")[1] in ("64", "128", "256"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow) if "256" in p.stem else p for p in SIZED],
+    ids=lambda p: p.stem,
+)
+def test_every_published_configuration_trains_and_samples_at_its_size(path: Path, toy_data, tmp_path: Path) -> None:
+    size = int(path.stem.split("_")[1])
+    data = toy_data.write_toy_data(tmp_path / "data", patients={"train": range(2)}, slices=1, size=size)
+    config = parsed(path)
+    changes = {"data": str(data), "output": str(tmp_path / "run")}
+    for setting in ("vae", "base"):  # what it stands on has a configuration too
+        if location := getattr(config, setting, ""):
+            first = next(p for p in SIZED if f"{parsed(p).output}/pipeline" == location)
+            below = narrow(parsed(first), data=str(data), output=str(tmp_path / "first"))
+            changes[setting] = str(
+                export_pipeline(Run(below, BUILD[type(below)]).pipeline(), tmp_path / "first" / "pipeline")
+            )
+    run = Run(narrow(config, **changes), BUILD[type(config)])
+    assert all(loss.isfinite() for loss in run.train_step().values())
+    pipeline = run.pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    if isinstance(config, AutoencoderConfig):
+        images = pipeline(torch.rand(1, 1, size, size)).images
+    else:
+        steps = {"num_inference_steps": 1} if hasattr(pipeline, "scheduler") else {}
+        images = pipeline(**steps, **({"reject": False} if isinstance(config, MaskGeneratorConfig) else {})).images
+    assert images.shape == (1, 1, size, size)
+    assert images.isfinite().all()
 
 
 def test_the_processor_clock_does_not_count_waiting() -> None:
