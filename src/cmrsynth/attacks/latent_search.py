@@ -68,8 +68,8 @@ class LatentSearch:
     term, with Adam in the place of L-BFGS so that many images are searched for at once.
     """
 
-    steps: int = 15
-    learning_rate: float = 0.1
+    steps: int = 3
+    learning_rate: float = 0.2
     prior_weight: float = 1e-3
 
     def distances(self, decode: Decode, images: Tensor, starts: Tensor, *, batch: int = 32) -> np.ndarray:

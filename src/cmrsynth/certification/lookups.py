@@ -52,6 +52,13 @@ class LookupGan(Lookup):
     latent_dim: ClassVar[int] = 2
     mask_channels: ClassVar[int] = 0
 
+    @property
+    def generator(self) -> Any:
+        """A network without weights."""
+        import torch
+
+        return torch.nn.Identity()
+
     def decode_latent(self, latent: Tensor, mask: Tensor | None = None, **attributes: list) -> Tensor:
         """Return (B, 1, H, W): the first number of a vector picks the image, the vector its noise."""
         import torch

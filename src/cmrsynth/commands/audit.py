@@ -29,10 +29,10 @@ def audit(
     ] = "pia,sima",
     membership_samples: Annotated[
         int, typer.Option(min=1, help="Samples a GAN makes of each record's mask in the attacks on it.")
-    ] = 32,
+    ] = 4,
     search_steps: Annotated[
         int, typer.Option(min=0, help="Gradient steps of the search of a GAN's latents; 0 leaves it out.")
-    ] = 15,
+    ] = 3,
     discriminator: Annotated[
         Path | None,
         typer.Option(help="Run folder of a GAN's training, whose discriminator is asked too (never publish it)."),

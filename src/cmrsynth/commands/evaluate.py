@@ -54,7 +54,7 @@ def evaluate(
     ] = "pia,sima",
     membership_samples: Annotated[
         int, typer.Option(min=1, help="Samples a GAN makes of each record's mask in the attacks on it.")
-    ] = 32,
+    ] = 4,
     discriminator: Annotated[
         Path | None,
         typer.Option(help="Run folder of a GAN's training, whose discriminator is asked too (never publish it)."),

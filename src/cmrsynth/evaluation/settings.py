@@ -87,7 +87,7 @@ class EvaluationSettings:
         membership_draws: noise draws at each time in the membership attack on flow and diffusion; posterior draws in
             that on autoencoders.
         membership_samples: samples a GAN makes of each record's mask in the attacks on it; without masks, records of
-            equal conditions share 16 times as many.
+            equal conditions share 64 times as many. A generator of masks at 64 pixels costs 10 to 20 ms of a core each.
         search_steps: gradient steps of the search of a GAN's latents for each record; 0 leaves it out.
         membership_attacks: on flow and diffusion; names in `cmrsynth.attacks.panel.ATTACKS`, beside "velocity", which
             always runs; `tuple(ATTACKS)` runs all, at about ten times the cost of the quick ones. Against the other
@@ -104,8 +104,8 @@ class EvaluationSettings:
     resamples: int = 1000
     floor_draws: int = 5
     membership_draws: int = 4
-    membership_samples: int = 32
-    search_steps: int = 15
+    membership_samples: int = 4
+    search_steps: int = 3
     membership_attacks: tuple[str, ...] = QUICK
     extractors: tuple[ExtractorSpec, ...] = ()
 

@@ -7,6 +7,8 @@ the adjustment for the image's difficulty, as for all attacks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,8 @@ NEAREST, NEARBY, SEARCH, STYLE, LOGAN = (
     "style_reconstruction",
     "discriminator",
 )
-POOL = 16  # times as many samples where records without masks share them
-PROBED = 4  # samples under each value of an attribute, as a share of those of the attack: one in so many
+POOL = 64  # times as many samples where records without masks share them
+PROBED = 2  # samples under each value of an attribute, as a share of those of the attack: one in so many
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class GanTarget:
     """A GAN pipeline under attack.
 
     Args:
-        pipeline: offers `decode_latent(latent, mask, **attributes)` and `latent_dim`; with a style encoder,
-            `encode_latent(image, **attributes)` too.
+        pipeline: offers `generator`, `decode_latent(latent, mask, **attributes)` and `latent_dim`; with a style
+            encoder, `encode_latent(image, **attributes)` too.
         settings: number of samples and of steps of the search.
         discriminator: scores slices; it never travels with the pipeline.
     """
@@ -79,7 +81,8 @@ class GanTarget:
             found[STYLE] = -errors
             starts[errors < nearest] = styles[errors < nearest]
         if self.settings.search_steps:
-            found[SEARCH] = -self._search.distances(self._decoder(known), known.images, starts)
+            with _frozen(self.pipeline.generator):
+                found[SEARCH] = -self._search.distances(self._decoder(known), known.images, starts)
         if self.discriminator is not None:
             found[LOGAN] = np.concatenate([self.discriminator(part) for part in (train, holdout)])
         return {name: np.asarray(values, dtype=np.float64)[:, None] for name, values in found.items()}
@@ -143,3 +146,16 @@ class GanTarget:
                 made = decode(styles[-1], rows).float()
                 errors.append((made - images).double().square().flatten(1).mean(1))
         return torch.cat(styles).float(), torch.cat(errors).cpu().numpy()
+
+
+@contextmanager
+def _frozen(network: Any) -> Iterator[None]:
+    """Spare the gradients of the weights, which cost as much as those of the latents."""
+    wanting = [weight for weight in network.parameters() if weight.requires_grad]
+    for weight in wanting:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in wanting:
+            weight.requires_grad_(True)
