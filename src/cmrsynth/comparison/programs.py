@@ -116,13 +116,16 @@ def check_finished(plan: Plan, name: str, config: TrainingConfig, fingerprint: s
     if record is None:
         return False
     saved, given = record["config"], {*plan.trainings[name].settings, *plan.trainings[name].needs}
-    now = {key: portable_path(x) if isinstance(x, str) else x for key, x in asdict(config).items()}
-    compared = {*config.differences({}), "max_train_minutes"} - set(WATCHING)
-    changed = {
-        key: (saved.get(key), now[key])
-        for key in sorted(compared)
-        if (key in saved or key in given) and saved.get(key) != now[key]
+    now = {key: value for key, value in asdict(config).items() if key not in WATCHING}
+    alike = {
+        key: value
+        for key, value in now.items()
+        if (key not in saved and key not in given)
+        or (isinstance(value, str) and saved.get(key) == portable_path(value))  # the record names no foreign folder
     }
+    changed = {key: pair for key, pair in config.differences({**saved, **alike}).items() if key in now}
+    if saved["max_train_minutes"] != now["max_train_minutes"]:  # free to a run that goes on, not to one that is done
+        changed["max_train_minutes"] = saved["max_train_minutes"], now["max_train_minutes"]
     where, mend = plan.output / name, "remove that folder, or give the plan another output"
     if changed:
         raise InputError(where, f"holds a run of other settings (saved, now): {changed}", mend)
