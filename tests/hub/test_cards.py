@@ -134,3 +134,18 @@ def test_what_is_no_pipeline_is_refused(tmp_path, pipeline_folder, training_reco
     (pipeline_folder / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
     with pytest.raises(InputError, match="no card template for DDPMPipeline"):
         model_card(pipeline_folder, None, training_record)
+
+
+def test_numbers_and_prompts_are_described(tiny_flow, text_model, training_record, tmp_path):
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from cmrsynth.hub.export import export_pipeline
+
+    text = {
+        "text_encoder": CLIPTextModel.from_pretrained(text_model),
+        "tokenizer": CLIPTokenizer.from_pretrained(text_model),
+    }
+    pipe = tiny_flow(vocabularies={"vendor": ["A"]}, scalars={"ejection_fraction": (55.0, 12.5)}, text=text)
+    conditions = sections(model_card(export_pipeline(pipe, tmp_path / "p"), None, training_record).text)["Conditions"]
+    assert "| `ejection_fraction` | % | 55 | 12.5 |" in conditions
+    assert "such as 'short-axis cine cardiac MRI, vendor A scanner'" in conditions

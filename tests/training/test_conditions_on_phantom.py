@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import RidgeCV
 
 from cmrsynth.data.loading import load_slices
+from cmrsynth.data.phantom_source import patients
+from cmrsynth.data.preprocessing import slice_levels
+from cmrsynth.data.shards import study_rows
+from cmrsynth.data.study import Study, Volume
+from cmrsynth.labels import LV
+from cmrsynth.schema import features
 from cmrsynth.training.config import RectifiedFlowConfig
 from cmrsynth.training.rectified_flow import RectifiedFlow
 from cmrsynth.training.run import Run
 
-SIDE, TRAIN_STEPS, SAMPLES = 32, 2500, 48
-SYSTOLE = {"phase": "ES", "slice_level": "mid"}  # where a weak heart is a large one
+SIDE, TRAIN_STEPS, SAMPLES = 24, 1000, 32
+SYSTOLE = {"phase": "ES"}  # where a weak heart is a large one
 
 
 def rings(images: np.ndarray) -> np.ndarray:
@@ -27,12 +33,33 @@ def rings(images: np.ndarray) -> np.ndarray:
     return np.stack([images[:, ring == number].mean(1) for number in range(10)], axis=1)
 
 
+def cropped(study: Study) -> Study:
+    """The study around its LV, in [0, 1]."""
+    cavity = study.volumes[0].mask == LV
+    row, column = (int(np.average(places)) - SIDE // 2 for places in np.nonzero(cavity)[1:])
+    window = (slice(None), slice(row, row + SIDE), slice(column, column + SIDE))
+    brightest = np.quantile(study.volumes[0].image[window], 0.99)
+
+    def cut(volume: Volume) -> Volume:
+        image = np.clip(volume.image[window] / brightest, 0, 1)
+        return replace(volume, image=image, mask=volume.mask[window])
+
+    return replace(study, volumes=tuple(cut(volume) for volume in study.volumes))
+
+
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantom") / "data"
-    command = [sys.executable, "-m", "cmrsynth.cli", "build", "phantom", "--num-patients", "80", "--size", str(SIDE)]
-    command += ["--spacing", "4", "--localiser", "mask-oracle", "--output", str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
+    """60 patients of one vendor, 24x24 pixels of 5 to 6 mm, the last 15 for the test."""
+    folder = tmp_path_factory.mktemp("phantom")
+    (folder / "data").mkdir()
+    found: dict[str, list[dict]] = {"train": [], "test": []}
+    for number, entry in enumerate(patients(num_patients=60, vendors=("A",), size=64)):
+        study = entry.load()
+        rows = study_rows(cropped(study), patient_id=study.patient_id, levels=slice_levels(study))
+        found["train" if number < 45 else "test"] += [row for row in rows if row["slice_level"] == "mid"]
+    for split, rows in found.items():
+        table = datasets.Dataset.from_list(rows, features=features())
+        table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
     return folder
 
 
@@ -40,9 +67,9 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(3600)
 def test_a_scalar_and_a_prompt_change_the_heart(phantom: Path, text_model: Path, tmp_path: Path) -> None:
     config = RectifiedFlowConfig(
-        str(phantom), str(tmp_path / "run"), conditioning="none", block_out_channels=[16, 32, 48],
+        str(phantom), str(tmp_path / "run"), validation_split="", conditioning="none", block_out_channels=[16, 32, 32],
         attention_levels=[2], scalars=["ejection_fraction"], text_encoder=str(text_model), max_train_steps=TRAIN_STEPS,
-        attribute_dropout=0.25, augment_shift=1, ema_decay=0.995, learning_rate=1e-3, sample_steps=0,
+        attribute_dropout=0.25, augment_shift=1, ema_decay=0.99, warmup_steps=50, learning_rate=2e-3, sample_steps=0,
         mixed_precision="no", cpu_threads=1,
     )  # fmt: skip
     run = Run(config, RectifiedFlow)
@@ -53,7 +80,7 @@ def test_a_scalar_and_a_prompt_change_the_heart(phantom: Path, text_model: Path,
 
     def read(split: str) -> tuple[np.ndarray, np.ndarray]:
         slices = load_slices(phantom, split)
-        shown = slices.select((slices.phase == "ES") & (slices.slice_level == "mid"))
+        shown = slices.select(slices.phase == "ES")
         return rings(shown.images), shown.ejection_fraction
 
     probe = RidgeCV(np.logspace(-4, 2, 13)).fit(*read("train"))
@@ -62,7 +89,7 @@ def test_a_scalar_and_a_prompt_change_the_heart(phantom: Path, text_model: Path,
 
     def asked(**conditions: object) -> float:
         generators = [torch.Generator().manual_seed(seed) for seed in range(SAMPLES)]
-        images = pipeline(batch_size=SAMPLES, generator=generators, **conditions).images
+        images = pipeline(batch_size=SAMPLES, num_inference_steps=5, generator=generators, **conditions).images
         return float(probe.predict(rings(images[:, 0].numpy())).mean())
 
     by_scalar = [asked(**SYSTOLE, ejection_fraction=value) for value in (25.0, 45.0, 65.0)]
