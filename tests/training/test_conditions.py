@@ -230,6 +230,14 @@ def test_draws_withhold_prompts_leave_parts_out_and_let_them_speak_alone(
     assert nothing[:, 4:].isnan().all()
 
 
+def test_the_centre_is_a_condition_where_it_is_asked_for(toy_folder: Path, tmp_path: Path) -> None:
+    run = trained("flow", toy_folder, tmp_path / "asked", until=0, attributes=["vendor", "centre"])
+    assert run.family.encoder.config.vocabularies == {"vendor": ["A", "B"], "centre": ["1"]}
+    usual = trained("flow", toy_folder, tmp_path / "usual", until=0).family.encoder.config
+    assert set(usual.vocabularies) == {"pathology", "vendor", "phase", "slice_level"}
+    assert usual.scalars is None  # the configuration, and so the hash of a pipeline, is that of before
+
+
 def test_a_model_without_prompts_keeps_the_draws_it_had(toy_folder: Path, tmp_path: Path) -> None:
     """Runs that began before there were prompts continue with the same numbers, in the same order."""
     data = trained("flow", toy_folder, tmp_path / "run", until=0).train
