@@ -209,6 +209,7 @@ def test_what_was_made_before_there_were_prompts_is_recognised(toy: Path, pipeli
     output = generate(pipeline, f"{toy}:test", tmp_path / "s", GenerationSettings(**FAST))
     record = json.loads((output / "generate.json").read_text())
     record["settings"].pop("prompt")
+    record["settings"].pop("precision")
     record.pop("not_shown_by_masks")
     (output / "generate.json").write_text(json.dumps(record))
     assert generate(pipeline, f"{toy}:test", output, GenerationSettings(**FAST)) == output
@@ -233,3 +234,18 @@ def test_an_option_that_cannot_work_is_refused_before_anything_is_written(toy, p
     with pytest.raises(InputError, match="solver must be"):
         generate(pipeline, f"{toy}:test", tmp_path / "s", GenerationSettings(sampling={"solver": "rk4"}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bfloat16_moves_the_images_by_its_rounding_only(toy: Path, pipeline: Path, tmp_path: Path) -> None:
+    full, half = (
+        load_slices(
+            generate(pipeline, f"{toy}:test", tmp_path / name, GenerationSettings(**FAST, precision=name)), "train"
+        )
+        for name in ("no", "bf16")
+    )
+    assert 0 < np.abs(full.images - half.images).max() < 0.05
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match="precision"):
+        GenerationSettings(precision="int4")

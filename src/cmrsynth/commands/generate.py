@@ -75,6 +75,9 @@ def generate(
             "show them; record and card say so.",
         ),
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="Of the networks: no (full), bf16, or auto: bf16 where the hardware computes it.")
+    ] = "no",
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images made at once.")] = 32,
 ) -> Path:
@@ -109,6 +112,7 @@ def generate(
         batch_size=batch_size,
         attributes=parse_attributes(set_attribute or []),
         prompt=prompt,
+        precision=precision,
     )
     drawn = resolve_drawing(masks, mask_generator, plan)
     if drawn:

@@ -49,6 +49,7 @@ class Sampling:
         utility_steps: of the set from training masks; for families of which nothing else is said.
         utility_steps_of: the same by family.
         batch_size: images made at once.
+        precision: of the networks while they sample: no, bf16, or auto (bf16 where the hardware computes it).
     """
 
     masks: str = "test"
@@ -57,6 +58,7 @@ class Sampling:
     utility_steps: int = 10
     utility_steps_of: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = 32
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)

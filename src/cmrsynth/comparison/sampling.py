@@ -23,6 +23,7 @@ from cmrsynth.errors import InputError
 from cmrsynth.generation.generate import GenerationSettings, generate
 from cmrsynth.hub.load import load_pipeline, pipeline_hash
 from cmrsynth.labels import one_hot
+from cmrsynth.precision import computing_in, hardware_precision
 
 TIMED_IMAGES, TIMED_SECONDS = 8, 1.0  # images at once, and processor time that a measurement lasts at least
 
@@ -56,13 +57,18 @@ def sample(job: SampleJob) -> str | None:
     if known and known["key"] != key:
         shutil.rmtree(folder, ignore_errors=True)
         record.unlink()
-    settings = GenerationSettings(sampling=dict(row.options), seed=plan.seed, batch_size=plan.sampling.batch_size)
+    settings = GenerationSettings(
+        sampling=dict(row.options),
+        seed=plan.seed,
+        batch_size=plan.sampling.batch_size,
+        precision=plan.sampling.precision,
+    )
     try:
         generate(pipeline, f"{plan.data}:{row.masks}", folder, settings, cpu_threads=1)
     except InputError as error:
         _write(record, {"key": key, "refused": error.what, "speed": None})
         return error.what
-    speed = measure_speed(pipeline, slices_of(plan, row.masks), row.options)
+    speed = measure_speed(pipeline, slices_of(plan, row.masks), row.options, plan.sampling.precision)
     _write(record, {"key": key, "refused": None, "speed": speed})
     return None
 
@@ -85,6 +91,7 @@ def _key(plan: Plan, row: Row) -> dict[str, Any]:
         "masks": slices_of(plan, row.masks).fingerprint,
         "options": dict(row.options),
         "seed": plan.seed,
+        "precision": hardware_precision() if plan.sampling.precision == "auto" else plan.sampling.precision,
     }
 
 
@@ -99,13 +106,16 @@ def read_record(plan: Plan, row: Row) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def measure_speed(pipeline_folder: Path, slices: SliceSet, options: dict[str, Any]) -> dict[str, Any]:
+def measure_speed(
+    pipeline_folder: Path, slices: SliceSet, options: dict[str, Any], precision: str = "no"
+) -> dict[str, Any]:
     """Return images per second of one thread and evaluations of the network per image.
 
     Args:
         pipeline_folder: the model.
         slices: whose masks and attributes condition it.
         options: of the pipeline's call.
+        precision: of the networks.
 
     Returns:
         "images_per_cpu_second", which other jobs on the machine hardly lower, "images_per_second" by the wall clock,
@@ -130,7 +140,7 @@ def measure_speed(pipeline_folder: Path, slices: SliceSet, options: dict[str, An
         )
 
     denoiser = getattr(pipeline, "unet", None)
-    with one_thread():
+    with one_thread(), computing_in(precision, "cpu"):
         hook = None if denoiser is None else denoiser.register_forward_hook(count)
         once()  # the first call also warms up
         evaluations = calls if hook else 1
