@@ -41,7 +41,8 @@ def test_what_stands_on_what_is_counted_once(write_plan) -> None:
     assert plan.standing_on("student") == ("encoder", "latent")
     assert plan.total_minutes("student") == 4
     assert (plan.teachers, plan.references) == ({"student": "latent"}, ("latent",))
-    assert plan.chosen("stu*") == ("student",)
+    assert plan.chosen("stu*") == ("student", "latent")  # a student is shown beside its teacher
+    assert plan.chosen("lat*") == ("latent",)
     with pytest.raises(InputError, match="fits no family"):
         plan.chosen("gan*")
 

@@ -148,16 +148,17 @@ class Plan:
         return tuple(dict.fromkeys(t for t in self.teachers.values() if t not in self.families))
 
     def chosen(self, pattern: str | None) -> tuple[str, ...]:
-        """Return the families, then the references, whose names fit a pattern such as "flow_*"; all without one.
+        """Return the families whose names fit a pattern such as "flow_*", and the references of students among them.
 
         Raises:
             InputError: none fits.
         """
         names = (*self.families, *self.references)
-        found = tuple(name for name in names if pattern is None or fnmatchcase(name, pattern))
-        if not found:
+        fitting = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
+        if not fitting:
             raise InputError(f"--only {pattern}", "fits no family", f"the families are {', '.join(names)}")
-        return found
+        beside = {self.teachers[name] for name in fitting if name in self.teachers} & set(self.references)
+        return tuple(name for name in names if name in fitting or name in beside)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON-able values, without the machine's own paths."""
