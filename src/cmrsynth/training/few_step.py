@@ -94,6 +94,7 @@ class Shortcut(FewStepFlow):
             steps=config.steps,
             share=config.consistency_share,
             adversary=adversary,
+            texture_weight=config.texture_weight,
             time_mean=config.time_mean,
             time_std=config.time_std,
         )
