@@ -13,6 +13,11 @@ def discriminator() -> PatchDiscriminator:
     return PatchDiscriminator(widths=(4, 8), scales=2)
 
 
+@pytest.fixture
+def plain() -> PatchDiscriminator:
+    return PatchDiscriminator(widths=(4, 8), scales=2, spectral=False)
+
+
 def shown(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 4, (count, 16, 16), generator=generator)
@@ -76,3 +81,21 @@ def test_bf16_autocast_keeps_the_norm_in_float32(discriminator) -> None:
 def test_wrong_use_is_refused_with_the_reason(options, arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         PatchDiscriminator(**options)(*arguments)
+
+
+@torch.no_grad()
+def test_without_spectral_norm_differences_are_passed_on_from_the_start(discriminator, plain) -> None:
+    image, mask = shown()
+    assert not any("original" in name for name in plain.state_dict())
+
+    def passed_on(network: PatchDiscriminator) -> float:
+        """How much of a change of the image is left in the deepest features."""
+        before, after = (network(x, mask)[0].features[-1] for x in (image, 1.1 * image))
+        return ((after - before).norm() / before.norm()).item() * before.std().item()
+
+    assert passed_on(plain) > 4 * passed_on(discriminator)
+
+
+def test_without_spectral_norm_gradients_reach_every_weight_too(plain) -> None:
+    sum(judgement.logits.sum() for judgement in plain(*shown())).backward()
+    assert [n for n, p in plain.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []

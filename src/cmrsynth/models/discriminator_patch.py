@@ -42,14 +42,18 @@ class SpectralConv2d(nn.Conv2d):
 class PatchJudge(nn.Module):
     """The discriminator of one scale: strided convolutions, then one logit per patch."""
 
-    def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], spectral: bool = True) -> None:
         super().__init__()
-        channels = (in_channels, *widths)
+        channels, convolution = (in_channels, *widths), SpectralConv2d if spectral else nn.Conv2d
         self.layers = nn.ModuleList(
-            SpectralConv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels)
+            convolution(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels)
         )
-        self.deepest = SpectralConv2d(widths[-1], widths[-1], 3, padding=1)
-        self.to_logit = SpectralConv2d(widths[-1], 1, 3, padding=1)
+        self.deepest = convolution(widths[-1], widths[-1], 3, padding=1)
+        self.to_logit = convolution(widths[-1], 1, 3, padding=1)
+        if not spectral:  # signals keep their size through the layers, so that differences are seen from the start
+            for layer in (*self.layers, self.deepest):
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, shown: Tensor) -> Judgement:
         """Judge (B, in_channels, H, W)."""
@@ -70,17 +74,24 @@ class PatchDiscriminator(nn.Module):
         mask_channels: label classes, shown beside the image; 0 for a discriminator that sees no mask.
         widths: channels of the strided convolutions, each of which halves the resolution.
         scales: resolutions at which the image is judged, each half the one before.
+        spectral: spectral norm of all layers, which steadies a long game. In a short one it is in the way: the layers
+            pass on so little at first that hundreds of updates go by before texture is seen.
 
     Source: patches after Isola et al. 2017, arXiv:1611.07004; several scales and feature matching after Wang et al.
     2018, arXiv:1711.11585; spectral norm after Miyato et al. 2018, arXiv:1802.05957.
     """
 
     def __init__(
-        self, image_channels: int = 1, mask_channels: int = 4, widths: Sequence[int] = (32, 64, 128), scales: int = 2
+        self,
+        image_channels: int = 1,
+        mask_channels: int = 4,
+        widths: Sequence[int] = (32, 64, 128),
+        scales: int = 2,
+        spectral: bool = True,
     ) -> None:
         super().__init__()
         self.mask_channels, self.smallest = mask_channels, 2 ** (len(widths) + scales - 1)
-        self.judges = nn.ModuleList(PatchJudge(image_channels + mask_channels, widths) for _ in range(scales))
+        self.judges = nn.ModuleList(PatchJudge(image_channels + mask_channels, widths, spectral) for _ in range(scales))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> list[Judgement]:
         """Return one judgement per scale, full resolution first.

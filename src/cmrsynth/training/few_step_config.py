@@ -26,6 +26,7 @@ class FewStepConfig(TrainingConfig):
     adversarial_weight: float = option(
         0.3, "shortcut: weight of a discriminator of what the last step leads to; 0: none"
     )
+    texture_weight: float = option(0.1, "shortcut: weight of the texture of last steps, without a discriminator")
     discriminator_channels: list[int] = option([32, 64, 128], "shortcut: width per layer of the discriminator")
     discriminator_scales: int = option(2, "shortcut: resolutions at which images are judged")
     discriminator_rate_factor: float = option(
@@ -61,10 +62,10 @@ class FewStepConfig(TrainingConfig):
         for name in ("augment_target", "consistency_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give a share between 0 and 1")
-        if self.adversarial_weight < 0 or self.discriminator_rate_factor <= 0:
+        if min(self.adversarial_weight, self.texture_weight) < 0 or self.discriminator_rate_factor <= 0:
             raise InputError(
                 where,
-                "adversarial_weight is negative, or discriminator_rate_factor is not positive",
+                "adversarial_weight or texture_weight is negative, or discriminator_rate_factor is not positive",
                 "give a weight of 0 or more, and a rate above 0",
             )
         for name in ("augment_images", "discriminator_scales", "pair_steps"):

@@ -11,6 +11,7 @@ from cmrsynth.flow.flow_map import average_of_halves, shortcut_step, step_along
 from cmrsynth.flow.rectified import interpolate, logit_normal_time
 from cmrsynth.gan.augmentation import DRAWS
 from cmrsynth.gan.losses import hinge_generator_loss, per_example
+from cmrsynth.gan.texture_loss import texture_loss
 from cmrsynth.training.batches import Batch
 from cmrsynth.training.family import frozen
 from cmrsynth.training.flow_map import FlowMap, Prepared, rows_of, without_gradients
@@ -68,6 +69,7 @@ class ShortcutObjective(nn.Module):
         steps: numbers of sampling steps to be good at, powers of two.
         share: of the batch's examples that learn velocities (half of them) and shortcuts (the other half).
         adversary: None for none.
+        texture_weight: of the last steps' texture, see `texture_loss`; it is judged for each number of steps by itself.
         time_mean, time_std: of the logit of the times at which velocities are learned.
 
     Source: Frans et al. 2024, arXiv:2410.12557; a discriminator of few steps after Kim et al. 2023, arXiv:2310.02279;
@@ -81,12 +83,13 @@ class ShortcutObjective(nn.Module):
         steps: Sequence[int] = (1, 2, 4),
         share: float = 0.5,
         adversary: Adversary | None = None,
+        texture_weight: float = 0.0,
         time_mean: float = 0.0,
         time_std: float = 1.0,
     ) -> None:
         super().__init__()
         self.flow_map, self.steps, self.share, self.adversary = flow_map, tuple(steps), share, adversary
-        self.time_mean, self.time_std = time_mean, time_std
+        self.texture_weight, self.time_mean, self.time_std = texture_weight, time_mean, time_std
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) losses."""
@@ -94,7 +97,8 @@ class ShortcutObjective(nn.Module):
         prepared = self.flow_map.prepare(batch.mask)
         point, t, duration, target = self.consistency(batch, prepared, slice(0, learning))
         rows = torch.arange(learning, device=t.device)
-        if self.adversary is not None:
+        judged = self.adversary is not None or self.texture_weight > 0
+        if judged:
             last, left = self.own_last_step(batch, prepared)
             point, t, duration = torch.cat([point, last]), torch.cat([t, left]), torch.cat([duration, left])
             rows = torch.cat([rows, torch.arange(len(last), device=t.device)])
@@ -102,10 +106,20 @@ class ShortcutObjective(nn.Module):
         errors = per_example((velocity[:learning] - target).square())
         losses = errors.new_zeros(len(batch.image))
         losses[:learning] = errors * len(losses) / max(learning, 1)  # so that the mean is that of the errors
-        if self.adversary is None:
+        if not judged:
             return losses
         images = step_along(last, velocity[learning:], left)
-        return losses + self.adversary.weight * self.adversary.fooling_loss(images, batch) / left
+        if self.adversary is not None:
+            losses = losses + self.adversary.weight * self.adversary.fooling_loss(images, batch) / left
+        if self.texture_weight:
+            losses = losses + self.texture_weight * self.texture(images, batch) / left
+        return losses
+
+    def texture(self, images: Tensor, batch: Batch) -> Tensor:
+        """Return for each image (B,) how far the texture of those made in as many steps is from the real ones'."""
+        kinds = len(self.steps)
+        groups = [texture_loss(images[k::kinds], batch.image[k::kinds], batch.latent) for k in range(kinds)]
+        return torch.stack(groups)[torch.arange(len(images), device=images.device) % kinds]
 
     def consistency(self, batch: Batch, prepared: Prepared, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return points, times, durations and target velocities of some examples: velocities first, then shortcuts."""
