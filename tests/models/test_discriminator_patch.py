@@ -76,3 +76,13 @@ def test_bf16_autocast_keeps_the_norm_in_float32(discriminator) -> None:
 def test_wrong_use_is_refused_with_the_reason(options, arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         PatchDiscriminator(**options)(*arguments)
+
+
+@pytest.mark.parametrize(("norm", "least", "most"), [(1.0, 0.0, 0.1), (2.0, 0.3, 1.5)])
+def test_at_a_norm_of_two_signals_keep_their_size(norm: float, least: float, most: float) -> None:
+    torch.random.default_generator.manual_seed(0)
+    discriminator = PatchDiscriminator(mask_channels=0, widths=(16, 32, 64), scales=1, norm=norm)
+    image = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    for _ in range(10):  # the power iteration settles
+        judgement = discriminator(image)[0]
+    assert least < judgement.features[-1].square().mean().sqrt() < most

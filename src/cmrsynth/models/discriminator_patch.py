@@ -26,30 +26,31 @@ class Judgement(NamedTuple):
 
 
 class SpectralConv2d(nn.Conv2d):
-    """A convolution of spectral norm 1; the norm is estimated in float32 whatever the autocast precision is."""
+    """A convolution of a given spectral norm, which is estimated in float32 whatever the autocast precision is."""
 
-    def __init__(self, *arguments: int, **options: int) -> None:
+    def __init__(self, *arguments: int, norm: float = 1.0, **options: int) -> None:
         super().__init__(*arguments, **options)
+        self.norm = norm
         spectral_norm(self)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, h, w)."""
         with torch.autocast(hidden.device.type, enabled=False):
-            weight = self.weight
+            weight = self.norm * self.weight
         return self._conv_forward(hidden, weight, self.bias)
 
 
 class PatchJudge(nn.Module):
     """The discriminator of one scale: strided convolutions, then one logit per patch."""
 
-    def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], norm: float) -> None:
         super().__init__()
         channels = (in_channels, *widths)
         self.layers = nn.ModuleList(
-            SpectralConv2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels)
+            SpectralConv2d(before, after, 4, stride=2, padding=1, norm=norm) for before, after in pairwise(channels)
         )
-        self.deepest = SpectralConv2d(widths[-1], widths[-1], 3, padding=1)
-        self.to_logit = SpectralConv2d(widths[-1], 1, 3, padding=1)
+        self.deepest = SpectralConv2d(widths[-1], widths[-1], 3, padding=1, norm=norm)
+        self.to_logit = SpectralConv2d(widths[-1], 1, 3, padding=1, norm=norm)
 
     def forward(self, shown: Tensor) -> Judgement:
         """Judge (B, in_channels, H, W)."""
@@ -70,17 +71,24 @@ class PatchDiscriminator(nn.Module):
         mask_channels: label classes, shown beside the image; 0 for a discriminator that sees no mask.
         widths: channels of the strided convolutions, each of which halves the resolution.
         scales: resolutions at which the image is judged, each half the one before.
+        norm: spectral norm of each convolution. At 1 a new layer and its rectifier halve what they are given, so that
+            the logits begin near 0.01 and hardly move in a short training; at 2 signals keep their size.
 
     Source: patches after Isola et al. 2017, arXiv:1611.07004; several scales and feature matching after Wang et al.
     2018, arXiv:1711.11585; spectral norm after Miyato et al. 2018, arXiv:1802.05957.
     """
 
     def __init__(
-        self, image_channels: int = 1, mask_channels: int = 4, widths: Sequence[int] = (32, 64, 128), scales: int = 2
+        self,
+        image_channels: int = 1,
+        mask_channels: int = 4,
+        widths: Sequence[int] = (32, 64, 128),
+        scales: int = 2,
+        norm: float = 1.0,
     ) -> None:
         super().__init__()
         self.mask_channels, self.smallest = mask_channels, 2 ** (len(widths) + scales - 1)
-        self.judges = nn.ModuleList(PatchJudge(image_channels + mask_channels, widths) for _ in range(scales))
+        self.judges = nn.ModuleList(PatchJudge(image_channels + mask_channels, widths, norm) for _ in range(scales))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> list[Judgement]:
         """Return one judgement per scale, full resolution first.
