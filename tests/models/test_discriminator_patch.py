@@ -15,7 +15,7 @@ def discriminator() -> PatchDiscriminator:
 
 @pytest.fixture
 def plain() -> PatchDiscriminator:
-    return PatchDiscriminator(widths=(4, 8), scales=2, spectral=False)
+    return PatchDiscriminator(widths=(4, 8), scales=2, norm=0.0)
 
 
 def shown(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,3 +99,13 @@ def test_without_spectral_norm_differences_are_passed_on_from_the_start(discrimi
 def test_without_spectral_norm_gradients_reach_every_weight_too(plain) -> None:
     sum(judgement.logits.sum() for judgement in plain(*shown())).backward()
     assert [n for n, p in plain.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize(("norm", "least", "most"), [(1.0, 0.0, 0.1), (2.0, 0.3, 1.5)])
+def test_at_a_norm_of_two_signals_keep_their_size(norm: float, least: float, most: float) -> None:
+    torch.random.default_generator.manual_seed(0)
+    discriminator = PatchDiscriminator(mask_channels=0, widths=(16, 32, 64), scales=1, norm=norm)
+    image = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    for _ in range(10):  # the power iteration settles
+        judgement = discriminator(image)[0]
+    assert least < judgement.features[-1].square().mean().sqrt() < most

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +14,9 @@ from torch import Tensor
 
 from cmrsynth.data.loading import load_slices
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.segmenter import train_segmenter
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.hub.load import load_pipeline
 from cmrsynth.labels import one_hot
-from cmrsynth.metrics.overlap import dice
 from cmrsynth.models import ConditionEncoder, MaskUNet
 from cmrsynth.pipelines import MaskDiffusionPipeline, RectifiedFlowPipeline
 from cmrsynth.training.batches import Withholding, draw_batch
@@ -29,7 +25,6 @@ from cmrsynth.training.controlnet import ControlNet
 from cmrsynth.training.controlnet_config import ControlNetConfig
 from cmrsynth.training.family import seeded_weights
 from cmrsynth.training.program import train
-from cmrsynth.training.rectified_flow import RectifiedFlow
 from cmrsynth.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,35 +192,3 @@ def test_the_shipped_configurations_are_read() -> None:
     assert network.base == f"{first.output}/pipeline"
     assert first.conditioning == "none"
     assert not network.train_base
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_base_that_never_saw_a_mask_comes_to_obey_it_as_strongly_as_asked(tmp_path: Path) -> None:
-    # the thresholds below are goals for this budget, not yet confirmed by a run
-    data, size = tmp_path / "data", ("--size", "32", "--spacing", "4.0")
-    command = [sys.executable, "-m", "cmrsynth.cli", "build", "phantom", "--output", str(data), *size]
-    subprocess.run([*command, "--num-patients", "40"], check=True, capture_output=True)
-    shared = {"data": str(data), "max_train_steps": 1500, "batch_size": 16, "sample_steps": 0}
-    shape = {"block_out_channels": [16, 32, 64], "attention_levels": [2]}
-    first = RectifiedFlowConfig(output=str(tmp_path / "base"), conditioning="none", mask_dropout=0.0, **shared, **shape)
-    train(first, RectifiedFlow)
-    config = ControlNetConfig(output=str(tmp_path / "run"), base=str(tmp_path / "base" / "pipeline"), **shared)
-    train(config, ControlNet)
-    pipe, test = load_pipeline(tmp_path / "run" / "pipeline"), load_slices(data, "test")
-    pipe.set_progress_bar_config(disable=True)
-    real, labels = load_slices(data, "train"), test.annotated_labels
-    path = tmp_path / "segmenter.safetensors"
-    segmenter = train_segmenter(real.images, real.masks, labels, updates=400, batch_size=16, seed=0, path=path)
-
-    def overlap(scale: float) -> float:
-        generators = [torch.Generator().manual_seed(i) for i in range(len(test))]
-        masks = one_hot(torch.from_numpy(test.masks))
-        images = pipe(masks, control_scale=scale, generator=generators, output_type="np").images[..., 0]
-        return float(np.mean([dice(segmenter.predict(images), test.masks, label) for label in labels]))
-
-    ignored, half, obeyed = overlap(0.0), overlap(0.5), overlap(1.0)
-    reached = float(np.mean([dice(segmenter.predict(test.images), test.masks, label) for label in labels]))
-    assert obeyed > 0.8 * reached, (obeyed, reached)
-    assert obeyed > ignored + 0.2, (obeyed, ignored)
-    assert ignored < half

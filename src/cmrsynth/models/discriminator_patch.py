@@ -26,31 +26,38 @@ class Judgement(NamedTuple):
 
 
 class SpectralConv2d(nn.Conv2d):
-    """A convolution of spectral norm 1; the norm is estimated in float32 whatever the autocast precision is."""
+    """A convolution of a given spectral norm, which is estimated in float32 whatever the autocast precision is."""
 
-    def __init__(self, *arguments: int, **options: int) -> None:
+    def __init__(self, *arguments: int, norm: float = 1.0, **options: int) -> None:
         super().__init__(*arguments, **options)
+        self.norm = norm
         spectral_norm(self)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, h, w)."""
         with torch.autocast(hidden.device.type, enabled=False):
-            weight = self.weight
+            weight = self.norm * self.weight
         return self._conv_forward(hidden, weight, self.bias)
+
+
+def _convolution(before: int, after: int, size: int, *, norm: float, stride: int = 1) -> nn.Conv2d:
+    if norm:
+        return SpectralConv2d(before, after, size, stride=stride, padding=1, norm=norm)
+    return nn.Conv2d(before, after, size, stride=stride, padding=1)
 
 
 class PatchJudge(nn.Module):
     """The discriminator of one scale: strided convolutions, then one logit per patch."""
 
-    def __init__(self, in_channels: int, widths: Sequence[int], spectral: bool = True) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], norm: float) -> None:
         super().__init__()
-        channels, convolution = (in_channels, *widths), SpectralConv2d if spectral else nn.Conv2d
+        channels = (in_channels, *widths)
         self.layers = nn.ModuleList(
-            convolution(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels)
+            _convolution(before, after, 4, norm=norm, stride=2) for before, after in pairwise(channels)
         )
-        self.deepest = convolution(widths[-1], widths[-1], 3, padding=1)
-        self.to_logit = convolution(widths[-1], 1, 3, padding=1)
-        if not spectral:  # signals keep their size through the layers, so that differences are seen from the start
+        self.deepest = _convolution(widths[-1], widths[-1], 3, norm=norm)
+        self.to_logit = _convolution(widths[-1], 1, 3, norm=norm)
+        if not norm:  # signals keep their size through the layers, so that differences are seen from the start
             for layer in (*self.layers, self.deepest):
                 nn.init.kaiming_normal_(layer.weight, a=0.2)
                 nn.init.zeros_(layer.bias)
@@ -74,8 +81,9 @@ class PatchDiscriminator(nn.Module):
         mask_channels: label classes, shown beside the image; 0 for a discriminator that sees no mask.
         widths: channels of the strided convolutions, each of which halves the resolution.
         scales: resolutions at which the image is judged, each half the one before.
-        spectral: spectral norm of all layers, which steadies a long game. In a short one it is in the way: the layers
-            pass on so little at first that hundreds of updates go by before texture is seen.
+        norm: spectral norm of each convolution. At 1 a new layer and its rectifier halve what they are given, so that
+            the logits begin near 0.01 and hardly move in a short training; at 2 signals keep their size. 0: none,
+            which learns texture the fastest and is the least steady in a long game.
 
     Source: patches after Isola et al. 2017, arXiv:1611.07004; several scales and feature matching after Wang et al.
     2018, arXiv:1711.11585; spectral norm after Miyato et al. 2018, arXiv:1802.05957.
@@ -87,11 +95,11 @@ class PatchDiscriminator(nn.Module):
         mask_channels: int = 4,
         widths: Sequence[int] = (32, 64, 128),
         scales: int = 2,
-        spectral: bool = True,
+        norm: float = 1.0,
     ) -> None:
         super().__init__()
         self.mask_channels, self.smallest = mask_channels, 2 ** (len(widths) + scales - 1)
-        self.judges = nn.ModuleList(PatchJudge(image_channels + mask_channels, widths, spectral) for _ in range(scales))
+        self.judges = nn.ModuleList(PatchJudge(image_channels + mask_channels, widths, norm) for _ in range(scales))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> list[Judgement]:
         """Return one judgement per scale, full resolution first.

@@ -115,7 +115,7 @@ class Shortcut(FewStepFlow):
             mask_channels=NUM_LABELS + CONDITION_PLANES,
             widths=tuple(config.discriminator_channels),
             scales=config.discriminator_scales,
-            spectral=False,
+            norm=0.0,
         )
         encoder = ConditionEncoder(
             CONDITION_PLANES,

@@ -121,6 +121,7 @@ class SpadeGan(Gan):
                     mask_channels=NUM_LABELS + CONDITION_PLANES,
                     widths=tuple(config.discriminator_channels),
                     scales=config.discriminator_scales,
+                    norm=config.discriminator_norm,
                 ),
                 "condition_encoder": build_condition_encoder(config, slices, CONDITION_PLANES),
             }

@@ -21,6 +21,9 @@ class GanConfig(TrainingConfig):
     latent_dim: int = option(64, "length of the random vector: the style of spade")
     discriminator_channels: list[int] = option([32, 64, 128], "spade: width per layer of a patch discriminator")
     discriminator_scales: int = option(2, "spade: resolutions at which images are judged")
+    discriminator_norm: float = option(
+        2.0, "spade: spectral norm of the discriminator's convolutions; at 1 it hardly learns in a short training"
+    )
     discriminator_rate_factor: float = option(
         1.0, "the discriminator's learning rate, as a multiple of the generator's"
     )
@@ -58,3 +61,5 @@ class GanConfig(TrainingConfig):
                 raise InputError(where, f"{name} is {getattr(self, name)}", "give 0 or more")
         if self.discriminator_rate_factor <= 0:
             raise InputError(where, "discriminator_rate_factor must be positive", "1 trains both at one rate")
+        if self.discriminator_norm <= 0:
+            raise InputError(where, "discriminator_norm must be positive", "2 keeps the size of signals")

@@ -1,0 +1,76 @@
+"""One phantom, one judge and one training of each family for all tests of this folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+families = _module("families")
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 patients of four vendors at 32x32; the seed of the build is the program's default."""
+    folder = tmp_path_factory.mktemp("phantom") / "data"
+    command = [sys.executable, "-m", "cmrsynth.cli", "build", "phantom", "--size", "32", "--spacing", "4.0"]
+    subprocess.run([*command, "--num-patients", "40", "--output", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def judge(phantom: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Dice and Frechet distance: `judge.Judge`."""
+    return _module("judge").make_judge(phantom, tmp_path_factory.mktemp("judge"))
+
+
+@pytest.fixture(scope="session")
+def untrained(phantom: Path, tmp_path_factory: pytest.TempPathFactory, trained_folder: Path) -> Callable:
+    """A function from the name of a family to its run, of which no step is done."""
+    return lambda name: families.untrained(name, phantom, trained_folder)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run folders of all families lie."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture(scope="session")
+def trained(untrained, trained_folder: Path) -> Callable[[str], Path]:
+    """A function from the name of a family to the folder of its pipeline, trained when it is first asked for."""
+    from cmrsynth.hub.export import export_pipeline
+
+    def pipeline(name: str) -> Path:
+        folder = trained_folder / name / "pipeline"
+        if folder.exists():
+            return folder
+        needs = families.FAMILIES[name].needs
+        if needs:
+            pipeline(needs[1])
+        run = untrained(name)
+        while run.progress < 1:
+            run.train_step()
+        return export_pipeline(run.pipeline(), folder)
+
+    return pipeline
+
+
+@pytest.fixture(params=[name for name, family in families.FAMILIES.items() if family.distance is not None])
+def family(request: pytest.FixtureRequest):
+    """Name and training of each family that makes new images."""
+    return request.param, families.FAMILIES[request.param]

@@ -1,0 +1,49 @@
+"""Each family, trained for a minute or two on the phantom: its masks are obeyed, and its images come near to real ones.
+
+An untrained model, and the masks of strangers, must fail what is asked of the family; see `families.FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cmrsynth.data.loading import load_slices
+from cmrsynth.hub.load import load_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def test_a_family_learns_the_phantom(family, judge, untrained, trained) -> None:
+    name, asked = family
+    pipeline = load_pipeline(trained(name))
+    before, after = judge.images(untrained(name).pipeline()), judge.images(pipeline)
+    limit = asked.distance * judge.distance(judge.train.images)
+    assert judge.distance(after) < limit, (judge.distance(after), limit)
+    assert judge.distance(before) > limit, "an untrained model passes"
+    if asked.dice is None:
+        return
+    least = asked.dice * judge.dice(judge.test.images)
+    obeyed, strangers = judge.dice(after), judge.dice(after, judge.strangers)
+    assert obeyed > least, (obeyed, least)
+    assert obeyed > strangers + 0.2, (obeyed, strangers)  # not only hearts where hearts usually are
+    assert strangers < least, "other masks pass"
+    assert judge.dice(before) < least, "an untrained model passes"
+
+
+def test_an_autoencoder_returns_the_images_of_others(untrained, trained, phantom) -> None:
+    pipeline, test = load_pipeline(trained("autoencoder")), load_slices(phantom, "test")
+    image = torch.from_numpy(test.images)[:, None]
+    figures = {}
+    for name, model in (("trained", pipeline), ("untrained", untrained("autoencoder").pipeline())):
+        error = (model(image, output_type="pt").images - image).square().mean()
+        figures[name] = -10 * error.log10().item()  # PSNR in dB
+    assert figures["trained"] > 22, figures
+    assert figures["untrained"] < 15, figures
+
+
+def test_a_controlnet_is_obeyed_as_strongly_as_asked(judge, trained) -> None:
+    pipeline = load_pipeline(trained("controlnet"))
+    ignored, half, obeyed = (judge.dice(judge.images(pipeline, control_scale=scale)) for scale in (0.0, 0.5, 1.0))
+    assert obeyed > ignored + 0.2, (obeyed, ignored)
+    assert ignored < half, (ignored, half)
