@@ -74,8 +74,8 @@ class PatchDiscriminator(nn.Module):
         mask_channels: label classes, shown beside the image; 0 for a discriminator that sees no mask.
         widths: channels of the strided convolutions, each of which halves the resolution.
         scales: resolutions at which the image is judged, each half the one before.
-        spectral: spectral norm of all layers, which steadies a long game. In a short one it is in the way: the layers
-            pass on so little at first that hundreds of updates go by before texture is seen.
+        spectral: spectral norm of all layers, which steadies the game; without it the layers pass on
+            more from the start, and texture is seen sooner.
 
     Source: patches after Isola et al. 2017, arXiv:1611.07004; several scales and feature matching after Wang et al.
     2018, arXiv:1711.11585; spectral norm after Miyato et al. 2018, arXiv:1802.05957.
