@@ -98,7 +98,7 @@ class Shortcut(FewStepFlow):
             time_mean=config.time_mean,
             time_std=config.time_std,
         )
-        betas = (0.5 if adversary else 0.9, 0.99)  # less momentum to carry through a game that moves
+        betas = (0.0 if adversary else 0.9, 0.99)  # no momentum to carry through a game that moves
         self.phases = (Phase("flow", self.in_space(objective), betas),)
         if adversary:
             judged = self.in_space(AdversaryObjective(adversary))
@@ -115,7 +115,7 @@ class Shortcut(FewStepFlow):
             mask_channels=NUM_LABELS + CONDITION_PLANES,
             widths=tuple(config.discriminator_channels),
             scales=config.discriminator_scales,
-            norm=0.0,
+            norm=config.discriminator_norm,
         )
         encoder = ConditionEncoder(
             CONDITION_PLANES,

@@ -29,6 +29,9 @@ class FewStepConfig(TrainingConfig):
     texture_weight: float = option(0.1, "shortcut: weight of the texture of last steps, without a discriminator")
     discriminator_channels: list[int] = option([32, 64, 128], "shortcut: width per layer of the discriminator")
     discriminator_scales: int = option(2, "shortcut: resolutions at which images are judged")
+    discriminator_norm: float = option(
+        2.0, "shortcut: spectral norm of its convolutions; at 1 it hardly learns in a short training; 0: none"
+    )
     discriminator_rate_factor: float = option(
         3.0, "shortcut: the discriminator's learning rate, as a multiple of the flow's"
     )

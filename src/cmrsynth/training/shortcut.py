@@ -57,12 +57,13 @@ class AdversaryObjective(nn.Module):
 
 
 class ShortcutObjective(nn.Module):
-    """Three losses of a flow map from one call of its network.
+    """Four losses of a flow map from one call of its network.
 
     Velocities at duration 0 are learned from the data. Longer steps are to lead where two of half their duration do,
     in the manner of Frans et al.; squared errors alone would blur them for as long as training is short. The last of
-    1, 2, 4, ... steps of its own, from noise, is therefore judged by a discriminator too. Its loss is divided by the
-    step's duration, since the same change of the velocity moves an image by as much less.
+    1, 2, 4, ... steps of its own, from noise, is therefore judged by a discriminator too, and its
+    texture by its distance from the real images'. Both losses are divided by the step's duration, since the same change
+    of the velocity moves an image by as much less.
 
     Args:
         flow_map: learns.
