@@ -60,7 +60,7 @@ def _families(comparison: Comparison, folder: Path) -> Picture | None:
             continue
         shown = shown_row(comparison.plan, [*(each.row for each in sampled), *_taught(family)])
         each = next(one for one in sampled if one.row == shown)
-        steps = "" if shown.steps is None else f"\n{shown.steps} steps"
+        steps = "" if shown.steps is None else f"\nsteps: {shown.steps}"
         lines[family.name.replace("_", " ") + steps] = _images(comparison, each, rows, outline=True)
     if len(lines) == 1:
         return None
@@ -142,7 +142,7 @@ def _sweep_curves(comparison: Comparison, name: str, folder: Path) -> Picture | 
         f"{folder.name}/{name}.png",
         "fidelity",
         f"Adherence and fidelity against {sweep.option.replace('_', ' ')}",
-        f"{sweep.steps} steps. The grey band is the 95 % interval of real patients, the line their value.",
+        f"Sampling steps: {sweep.steps}. The grey band is the 95 % interval of real patients, the line their value.",
     )
 
 

@@ -168,7 +168,7 @@ def _sweep_table(comparison: Comparison, sweep: Sweep) -> Table:
             evaluations = Cell(MISSING, why=each.why or "") if not each.speed else Cell(str(each.speed["evaluations"]))
             value = Cell(f"{each.row.sweep[1]:g}")
             rows.append((Cell(_called(family)), value, evaluations, *_figure_cells(each, SWEPT_FIGURES)))
-    note = f"{sweep.steps} steps where a family samples in steps; other options as in the tables above."
+    note = f"Steps, where a family samples in steps: {sweep.steps}; other options as in the tables above."
     floors = _floor_row(_floor_cells(measured, SWEPT_FIGURES), 2, 0)
     return Table(f"Sweep of {sweep.option}", columns, (floors, *rows), note)
 
