@@ -19,6 +19,7 @@ VECTOR = {**UNET, "latent_dim": 8, "embedding_dim": 8}
 ENCODER = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
 OPTIONS = {
     "ConditionEncoder": {"embedding_dim": 8, "vocabularies": {"vendor": ["A", "B"]}},
+    "DurationEncoder": {"embedding_dim": 8},
     "MaskUNet": UNET,
     "SpadeUNet": UNET,
     "MaskDiT": {**UNET, "num_layers": 2},
@@ -51,6 +52,7 @@ def given(name: str, dtype: torch.dtype = torch.float32, memory_format: torch.me
     denoiser = (image, time, mask)
     arguments = {
         "ConditionEncoder": (torch.tensor([[0.0], [2.0]]),),
+        "DurationEncoder": (torch.tensor([0.25, 1.0]),),
         **dict.fromkeys(("MaskUNet", "SpadeUNet", "MaskDiT", "MaskControlNet"), denoiser),
         "SpadeGenerator": (mask, vector),
         **dict.fromkeys(("DcganGenerator", "ResidualGenerator"), (vector, vector)),
@@ -58,7 +60,9 @@ def given(name: str, dtype: torch.dtype = torch.float32, memory_format: torch.me
         "MaskVAE": (normal(2, 4, SIZE, SIZE), vector),
         "PatchDiscriminator": (image, mask),
     }.get(name, (image,))
-    kept = (time, *arguments[:1]) if name == "ConditionEncoder" else (time,)  # numbers that bfloat16 would round
+    kept = (
+        (time, *arguments[:1]) if name in ("ConditionEncoder", "DurationEncoder") else (time,)
+    )  # numbers that bfloat16 would round
     cast = [x if any(x is k for k in kept) else x.to(dtype) for x in arguments]
     return [x.contiguous(memory_format=memory_format) if x.ndim == 4 else x for x in cast]
 

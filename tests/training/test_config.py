@@ -112,7 +112,9 @@ def narrow(config, **changes):
     """The same configuration with the same levels, of networks with a few channels and for one small step."""
     widths = {n: [8] * len(getattr(config, n)) for n in ("block_out_channels", "discriminator_channels")
               if hasattr(config, n)}  # fmt: skip
-    one_step = {"batch_size": 1, "max_train_steps": 1, "max_train_minutes": 0.0, "mixed_precision": "no"}
+    batch = 4 if isinstance(config, FewStepConfig) else 1
+    pairs = {"pairs": batch} if isinstance(config, FewStepConfig) else {}
+    one_step = {**pairs, "batch_size": batch, "max_train_steps": 1, "max_train_minutes": 0.0, "mixed_precision": "no"}
     return replace(config, **widths, **one_step, cpu_threads=1, validation_split="", **changes)
 
 
@@ -129,7 +131,7 @@ def test_every_published_configuration_trains_and_samples_at_its_size(path: Path
     data = toy_data.write_toy_data(tmp_path / "data", patients={"train": range(2)}, slices=1, size=size)
     config = parsed(path)
     changes = {"data": str(data), "output": str(tmp_path / "run")}
-    for setting in ("vae", "base"):  # what it stands on has a configuration too
+    for setting in ("vae", "base", "teacher"):  # what it stands on has a configuration too
         if location := getattr(config, setting, ""):
             first = next(p for p in SIZED if f"{parsed(p).output}/pipeline" == location)
             below = narrow(parsed(first), data=str(data), output=str(tmp_path / "first"))

@@ -91,4 +91,4 @@ def _print_summary(evaluation: Evaluation, output: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"privacy: {evaluation.verdict['privacy']}")
-    console.print(f"Written to {output / 'audit.json'}")
+    typer.echo(f"Written to {output / 'audit.json'}")

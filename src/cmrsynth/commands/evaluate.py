@@ -126,4 +126,4 @@ def _print_summary(evaluation: Evaluation, output: Path) -> None:
     console = Console()
     console.print(table)
     console.print("  ".join(f"{axis}: {verdict}" for axis, verdict in evaluation.verdict.items()))
-    console.print(f"Written to {output / 'evaluation.json'}")
+    typer.echo(f"Written to {output / 'evaluation.json'}")

@@ -97,4 +97,4 @@ def _print_table(lines: list[SwapLine], output: Path) -> None:
         table.add_row(line.style, line.target, str(line.patients), *map(words, figures))
     console = Console(width=150)
     console.print(table)
-    console.print(f"Written to {output / 'swap.json'}, pictures in {output / 'figures'}")
+    typer.echo(f"Written to {output / 'swap.json'}, pictures in {output / 'figures'}")

@@ -104,4 +104,4 @@ def _print_summary(evaluation: Evaluation, output: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"utility: {evaluation.verdict['utility']}")
-    console.print(f"Written to {output / 'utility.json'} and {output / 'tables.md'}")
+    typer.echo(f"Written to {output / 'utility.json'} and {output / 'tables.md'}")

@@ -15,6 +15,7 @@ def step_along(point: Tensor, velocity: Tensor, duration: Tensor) -> Tensor:
 
     Source: Geng et al. 2025, arXiv:2505.13447, eq. 12.
 
+    >>> import torch
     >>> step_along(torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 2.0), torch.tensor([0.25])).item()
     0.5
     """
@@ -40,6 +41,7 @@ def shortcut_step(uniform: Tensor, most_steps: int) -> tuple[Tensor, Tensor]:
 
     Source: Frans et al. 2024, arXiv:2410.12557, section 3.3.
 
+    >>> import torch
     >>> shortcut_step(torch.tensor([[0.0, 0.9], [0.9, 0.9], [0.9, 0.0]]), 4)
     (tensor([1.0000, 1.0000, 0.2500]), tensor([1.0000, 0.2500, 0.2500]))
     """
