@@ -78,7 +78,7 @@ def test_a_run_killed_at_several_moments_reaches_the_same_weights(tmp_path: Path
     assert launch(straight, *ARGUMENTS).returncode == 0
     moments = random.Random(0)
     killed = 0
-    for files in (0, 1, 2):  # before the first checkpoint; then at random moments around later ones
+    for files in (0, 2):  # before the first checkpoint; then at a random moment around a later one
         process = launch(broken, *ARGUMENTS, wait=False)
         kill_when(broken, process, files=files, delay=moments.uniform(0, 0.02))
         killed += process.returncode == -signal.SIGKILL

@@ -15,7 +15,7 @@ from cmrsynth.data.card import HUB_LICENCES, markdown_table
 from cmrsynth.errors import InputError
 from cmrsynth.evaluation.figure import AXES, DO_NOT_SHARE, NOT_COMPUTED, Evaluation, Figure
 from cmrsynth.hub.measured import measured
-from cmrsynth.hub.methods import METHODS, Method
+from cmrsynth.hub.methods import METHODS, Method, method_of
 from cmrsynth.labels import LABEL_NAMES
 from cmrsynth.prompts import compile_prompt
 from cmrsynth.report.numbers import floor_text, interval_text, plain_text, value_text
@@ -60,7 +60,7 @@ def model_card(
     training = _plain(training)
     if missing := sorted(TRAINING_KEYS - set(training)):
         raise InputError(pipeline_folder / "training.json", f"lacks {missing}", "train with this version of cmrsynth")
-    method = METHODS[index["_class_name"]]
+    method = method_of(index)
     template = (files("cmrsynth.model_cards") / method.template).read_text(encoding="utf-8")
     strict = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # a gap is an error
     text = strict.from_string(template).render(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ _R3GAN = _entry(
 _VAE = _entry(
     *("kingma2013vae", "Auto-Encoding Variational Bayes", "Kingma, Diederik P. and Welling, Max", 2013, "1312.6114"),
 )
+_SHORTCUT = _entry(
+    *("frans2024shortcut", "One Step Diffusion via Shortcut Models"),
+    *("Frans, Kevin and Hafner, Danijar and Levine, Sergey and Abbeel, Pieter", 2024, "2410.12557"),
+)
+FLOW_MAP = Method(
+    "flow-map",
+    "Few-step rectified flow",
+    "a rectified flow (Liu et al. 2022, arXiv:2209.03003) distilled to 1, 2 or 4 steps of `num_inference_steps` "
+    "(Frans et al. 2024, arXiv:2410.12557)",
+    f"{_FLOW}\n\n{_SHORTCUT}",
+    guided=True,
+)
 METHODS = {
     "RectifiedFlowPipeline": Method(
         "rectified-flow", "Rectified flow", "a rectified flow (Liu et al. 2022, arXiv:2209.03003)", _FLOW, guided=True
@@ -84,3 +98,13 @@ METHODS = {
         template="mask_generator.md",
     ),
 }  # fmt: skip
+
+
+def method_of(index: Mapping[str, Any]) -> Method:
+    """Return the method of a pipeline from its `model_index.json`, whose `_class_name` is among `METHODS`.
+
+    >>> method_of({"_class_name": "RectifiedFlowPipeline", "duration_encoder": ["duration_encoder", "D"]}).tag
+    'flow-map'
+    """
+    distilled = (index.get("duration_encoder") or [None])[0] is not None
+    return FLOW_MAP if distilled else METHODS[index["_class_name"]]
