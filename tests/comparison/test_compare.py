@@ -144,3 +144,21 @@ def test_images_of_another_model_are_not_taken_for_its_own(compared) -> None:
     again("sample")
     assert parquet.stat().st_mtime_ns != before
     assert json.loads(record.read_text())["key"] == known["key"]
+
+
+def test_what_another_plan_left_is_neither_shown_nor_mixed_in(compared) -> None:
+    comparison, _, again = compared
+    folder = comparison.plan.output / "samples/vae"
+    (folder / "once.json").unlink()  # killed while it sampled with another seed, after a part was written
+    begun = json.loads((folder / "once.begun").read_text())
+    (folder / "once.begun").write_text(json.dumps({**begun, "seed": 99}))
+    (folder / "once.parts").mkdir()
+    (folder / "once.parts/generate.json").write_text(json.dumps({"settings": {"seed": 99}}))
+    again("sample")
+    assert json.loads((folder / "once.json").read_text())["refused"] is None
+    assert not (folder / "once.parts").exists()
+    known = json.loads((folder / "once.json").read_text())
+    (folder / "once.json").write_text(json.dumps({**known, "key": {**known["key"], "seed": 99}}))
+    shown = again("report")
+    assert next(f for f in shown.families if f.name == "vae").by_steps[0].why == "not sampled yet"
+    again("sample")

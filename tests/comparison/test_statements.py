@@ -40,3 +40,9 @@ def test_a_student_is_held_against_its_teacher() -> None:
 def test_nothing_is_said_where_a_figure_is_missing() -> None:
     assert not list(statements_of({"a": {4: row(None, 0.6), 50: row(35.0, 0.6)}, "b": {4: row(1.0, 0.6)}}, {}))
     assert not list(statements_of({"student": {4: row(36.0, 0.6)}}, {"student": "teacher"}))
+
+
+def test_a_flow_map_is_not_held_against_steps_it_never_learned() -> None:
+    figures = {"student": {4: row(36.0, 0.64), 50: row(900.0, 1.0)}, "teacher": {50: row(35.0, 0.64)}}
+    found = list(statements_of(figures, {"student": "teacher"}, ["student"]))
+    assert [(s.steps, s.of) for s in found] == [(4, "teacher")]

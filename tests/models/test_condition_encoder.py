@@ -76,3 +76,9 @@ def test_it_comes_back_from_disk(encoder: ConditionEncoder, tmp_path) -> None:
     rows = encoder.encode(1, vendor="A", ejection_fraction=60.0)
     assert torch.equal(again.encode(1, vendor="A", ejection_fraction=60.0).nan_to_num(), rows.nan_to_num())
     assert torch.equal(again(rows), encoder(rows))
+
+
+def test_prompts_of_another_number_than_the_images_are_refused() -> None:
+    encoder = ConditionEncoder(8, text_dim=4)
+    with pytest.raises(ValueError, match="3 prompts for a batch of 2"):
+        encoder.encode(2, text=torch.zeros(3, 4))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -156,3 +156,9 @@ def test_the_processor_clock_does_not_count_waiting() -> None:
     time.sleep(0.2)
     assert CLOCKS["wall"]() - began[0] > 0.19
     assert CLOCKS["cpu"]() - began[1] < 0.1
+
+
+def test_a_gan_begun_before_the_norm_could_be_chosen_is_at_a_norm_of_one() -> None:
+    config = parse_config(GanConfig, NEEDED)
+    saved = {name: value for name, value in asdict(config).items() if name != "discriminator_norm"}
+    assert config.differences(saved) == {"discriminator_norm": (1.0, 2.0)}

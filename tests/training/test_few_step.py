@@ -33,6 +33,7 @@ from cmrsynth.training.few_step import FewStepFlow, build_few_step
 from cmrsynth.training.few_step_config import FewStepConfig
 from cmrsynth.training.flow_map import FlowMap
 from cmrsynth.training.program import train
+from cmrsynth.training.prompts import load_text_model
 from cmrsynth.training.rectified_flow import RectifiedFlow
 from cmrsynth.training.run import Run
 from cmrsynth.training.shortcut import ShortcutObjective
@@ -44,7 +45,9 @@ TEACHERS = ("concat", "spade", "none", "dit", "controlnet", "latent")
 VOCABULARIES = {"vendor": ["A", "B"]}
 
 
-def teacher(kind: str = "spade", *, seed: int = 0, std: float = 0.0, dropout=0.1, spacing=2.0, size=16, **parts):
+def teacher(
+    kind: str = "spade", *, seed: int = 0, std: float = 0.0, dropout=0.1, spacing=2.0, size=16, text_dim=0, **parts
+):
     """A flow that was never trained; `std` makes all its weights random, so that none hide behind zeros."""
     channels = {
         "mask_channels": 0 if kind in ("none", "controlnet") else 4,
@@ -56,7 +59,7 @@ def teacher(kind: str = "spade", *, seed: int = 0, std: float = 0.0, dropout=0.1
             unet = MaskDiT(**shape, num_layers=1)
         else:
             unet = (SpadeUNet if kind == "spade" else MaskUNet)(**shape, attention_levels=(2,))
-        networks = [unet, ConditionEncoder(unet.embedding_dim, vocabularies=VOCABULARIES)]
+        networks = [unet, ConditionEncoder(unet.embedding_dim, vocabularies=VOCABULARIES, text_dim=text_dim)]
         if kind == "controlnet":
             parts["controlnet"] = MaskControlNet.from_unet(unet)
             networks.append(parts["controlnet"])
@@ -113,6 +116,37 @@ def test_an_untrained_student_is_its_teacher_however_long_the_steps(config, kind
         losses = phase.objective(batch)
         assert losses.shape == (8,)
         assert losses.isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_student_is_told_the_prompts_its_teacher_was(config, method: str, text_model: Path) -> None:
+    text = load_text_model(str(text_model))
+    pipe = teacher(std=0.1, text_encoder=text.text_encoder, tokenizer=text.tokenizer, text_dim=16)
+    family, batch = family_of(taught_by(config, pipe, method=method, discriminator_scales=1))
+    assert batch.conditions.shape[1] == 1 + 16
+    assert batch.conditions.isfinite().all()  # a missing prompt is NaN
+    assert family.pipeline(family.averaged).text_encoder is not None
+    for phase in family.phases:
+        assert phase.objective(batch).isfinite().all()
+
+
+def test_a_discriminator_of_images_without_masks_sees_none(config) -> None:
+    family, batch = family_of(taught_by(config, teacher("none", std=0.1), discriminator_scales=1))
+    adversary = family.phases[1].objective.adversary
+    assert batch.mask.any()
+    assert not adversary.shown(batch).mask.any()
+
+
+def test_only_reflow_minds_the_number_of_pairs(config) -> None:
+    assert replace(config, batch_size=5).batch_size == 5
+    with pytest.raises(InputError, match="pairs"):
+        replace(config, batch_size=5, method="reflow")
+
+
+@pytest.mark.parametrize("given", [{"scalars": ["age"]}, {"text_encoder": "clip"}])
+def test_conditions_of_its_own_are_refused(config, given: dict) -> None:
+    with pytest.raises(InputError, match="those of the teacher"):
+        replace(config, **given)
 
 
 class ExponentialFlow(FlowMap):

@@ -10,7 +10,7 @@ from cmrsynth.comparison.plan import Plan
 from cmrsynth.comparison.programs import training_record
 from cmrsynth.comparison.result import Comparison, collect
 from cmrsynth.comparison.rows import Row, rows_of
-from cmrsynth.comparison.sampling import SampleJob, read_record, sample, slices_of
+from cmrsynth.comparison.sampling import SampleJob, current_record, sample, slices_of
 from cmrsynth.comparison.scoring import ScoreJob, current_scores, references, score
 from cmrsynth.comparison.trainings import Start, run_trainings
 from cmrsynth.comparison.workers import run_jobs
@@ -54,7 +54,7 @@ def compare(
 
 
 def _sampled(plan: Plan, row: Row) -> bool:
-    record = read_record(plan, row)
+    record = current_record(plan, row)
     return record is not None and record["refused"] is None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from cmrsynth.comparison.plan import Plan
 from cmrsynth.comparison.programs import training_record
 from cmrsynth.comparison.rows import Row, rows_of
-from cmrsynth.comparison.sampling import read_record, slices_of
+from cmrsynth.comparison.sampling import current_record, slices_of
 from cmrsynth.comparison.scoring import ScoreJob, current_scores
 from cmrsynth.comparison.statements import Statement, statements_of
 from cmrsynth.comparison.trainings import family_error
@@ -119,11 +119,16 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Comparison:
     return Comparison(
         plan=plan,
         families=families,
-        statements=tuple(statements_of(figures, plan.teachers)),
+        statements=tuple(statements_of(figures, plan.teachers, _flow_maps(plan))),
         notes=tuple(_notes(plan, families)),
         data={split: _facts(plan, split) for split in (plan.sampling.training_masks, plan.sampling.masks)},
         provenance={**provenance(), "seed": plan.seed},
     )
+
+
+def _flow_maps(plan: Plan) -> list[str]:
+    """Return the students that learned whole steps of a few lengths, and no others."""
+    return [name for name in plan.teachers if plan.trainings[name].settings.get("method", "shortcut") == "shortcut"]
 
 
 def _family(plan: Plan, name: str, failed: Mapping[str, str]) -> FamilyResult:
@@ -141,7 +146,7 @@ def _family(plan: Plan, name: str, failed: Mapping[str, str]) -> FamilyResult:
 
 
 def _row(plan: Plan, row: Row, failed: Mapping[str, str]) -> RowResult:
-    record = read_record(plan, row)
+    record = current_record(plan, row)
     if record is None or record["refused"]:
         why = record["refused"] if record else failed.get(f"sample {row.family}, {row.name}", "not sampled yet")
         return RowResult(row, why, None)

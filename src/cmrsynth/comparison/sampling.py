@@ -54,9 +54,12 @@ def sample(job: SampleJob) -> str | None:
     known = read_record(plan, row)
     if known and known["key"] == key and (known["refused"] or (folder / "generate.json").is_file()):
         return known["refused"]
-    if known and known["key"] != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        record.unlink()
+    begun = record.with_suffix(".begun")  # what unfinished images belong to
+    if known or not begun.is_file() or json.loads(begun.read_text(encoding="utf-8")) != key:
+        for stale in (folder, folder.with_name(f"{folder.name}.parts")):
+            shutil.rmtree(stale, ignore_errors=True)
+        record.unlink(missing_ok=True)
+        _write(begun, key)
     settings = GenerationSettings(
         sampling=dict(row.options),
         seed=plan.seed,
@@ -104,6 +107,12 @@ def read_record(plan: Plan, row: Row) -> dict[str, Any] | None:
     """Return the record of a row; None where it was not sampled yet."""
     path = record_of(plan, row)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def current_record(plan: Plan, row: Row) -> dict[str, Any] | None:
+    """Return the record of a row; None where this plan and the model that is there have not sampled it yet."""
+    record = read_record(plan, row)
+    return record if record is not None and record["key"] == _key(plan, row) else None
 
 
 def measure_speed(

@@ -48,6 +48,7 @@ def swap_styles(pipeline: Any, train: SliceSet, *, sampling: Mapping[str, Any], 
             options = {**known_conditions(pipeline, slices.select(rows)), **sampling}
             if references is None:
                 options["vendor"] = vendor
+                options.pop("centre", None)  # a centre is one vendor's: the source's own would contradict
             else:
                 options["style_image"] = torch.from_numpy(references[rows])[:, None]
             generators = [torch_generator(seed, "swap", _address(slices, row)) for row in rows]

@@ -104,6 +104,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             number = self._attribute_index if name in self.tables else self._standardised
             rows[:, column] = torch.tensor([number(name, value) for value in listed], dtype=torch.float32)
         if text is not None:
+            if len(text) not in (1, batch_size):
+                raise ValueError(f"{len(text)} prompts for a batch of {batch_size}; give one, or one per image")
             rows[:, len(known) :] = text.float().expand(batch_size, -1).to(rows.device)
         return rows
 

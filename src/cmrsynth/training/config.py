@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
@@ -121,13 +121,16 @@ class TrainingConfig:
             if strangers := sorted(set(getattr(self, name)) - set(known)):
                 raise InputError(where, f"unknown {name} {strangers}", f"choose from {list(known)}")
 
+    _before: ClassVar[dict[str, Any]] = {}  # what runs did that began before there was such a setting, if no default
+
     def differences(self, saved: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Return the settings that decide the weights and differ from a saved run's, as (saved, now).
 
-        A setting that the saved run does not know, because it began before there was one, is at its default.
+        A setting that the saved run does not know, because it began before there was one, is as `_before` says, else
+        at its default.
         """
         defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(self)}
-        now, saved = asdict(self), {**defaults, **saved}
+        now, saved = asdict(self), {**defaults, **self._before, **saved}
         return {k: (saved[k], now[k]) for k in now if k not in self._free_on_resume and saved[k] != now[k]}
 
     def refuse_conditions(self, *names: str, why: str) -> None:

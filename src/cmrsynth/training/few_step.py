@@ -24,6 +24,7 @@ from cmrsynth.training.flow_map import FlowMap, VelocityObjective
 from cmrsynth.training.gan import Augmentation
 from cmrsynth.training.gan_spade import CONDITION_PLANES
 from cmrsynth.training.latent import LatentObjective, LatentSpace
+from cmrsynth.training.prompts import TextModel
 from cmrsynth.training.rectified_flow import held_out_loss
 from cmrsynth.training.reflow import Pairs, ReflowObjective
 from cmrsynth.training.shortcut import Adversary, AdversaryObjective, ShortcutObjective
@@ -40,6 +41,8 @@ class FewStepFlow(Family):
         self.space = None if self.teacher.vae is None else LatentSpace(self.teacher.vae)
         self.averaged = copy.deepcopy(denoising_networks(self.teacher)).train().requires_grad_(True)
         self.encoder = self.averaged["condition_encoder"]
+        if self.teacher.text_encoder is not None:
+            self.text_model = TextModel(self.teacher.text_encoder.requires_grad_(False), self.teacher.tokenizer)
 
     def in_space(self, objective: nn.Module) -> nn.Module:
         """Return an objective of the flow as one of images."""
@@ -124,7 +127,8 @@ class Shortcut(FewStepFlow):
             text_dim=conditions.text_dim,
         )
         judging = nn.ModuleDict({"patches": patches, "condition_encoder": encoder})
-        return Adversary(judging, self.augmentation, config.adversarial_weight)
+        masks = self.teacher.mask_channels > 0
+        return Adversary(judging, self.augmentation, config.adversarial_weight, masks=masks)
 
     def after_step(self) -> None:
         """Adapt the augmentation to how sure the discriminator was of this step's real images."""
@@ -150,7 +154,12 @@ class Reflow(FewStepFlow):
         super().__init__(config, slices)
         data = self.tensors(slices)
         withheld = Withholding(
-            config.condition_dropout, config.mask_dropout, config.attribute_dropout, config.class_dropout
+            everything=config.condition_dropout,
+            mask=config.mask_dropout,
+            condition=config.attribute_dropout,
+            classes=config.class_dropout,
+            prompt_parts=config.prompt_part_dropout,
+            beside_prompt=config.beside_prompt_dropout,
         )
 
         def draw(positions: range) -> Batch:

@@ -49,6 +49,7 @@ class FewStepConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_conditions("scalars", "text_encoder", why="the conditions are those of the teacher")
         where = "training configuration"
         if not self.teacher:
             raise InputError(where, "--teacher is needed", "train one with training/train_rectified_flow.py")
@@ -78,5 +79,5 @@ class FewStepConfig(TrainingConfig):
             raise InputError(
                 where, f"batch_size is {self.batch_size}", "give at least 4: it is divided among the losses"
             )
-        if self.pairs < self.batch_size or self.pairs % self.batch_size:
+        if self.method == "reflow" and (self.pairs < self.batch_size or self.pairs % self.batch_size):
             raise InputError(where, f"pairs is {self.pairs}", f"give a multiple of batch_size {self.batch_size}")

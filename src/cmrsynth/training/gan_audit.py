@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from cmrsynth.conditions import encoder_conditions
+from cmrsynth.conditions import compiled_prompts, encoder_conditions
 from cmrsynth.data.loading import SliceSet
 from cmrsynth.errors import InputError
 from cmrsynth.labels import one_hot
@@ -43,14 +43,16 @@ def load_discriminator(run: Path, train: SliceSet) -> Callable[[SliceSet], np.nd
     state = read_state(checkpoint)
     if state["data_fingerprint"] != train.fingerprint:
         raise InputError(run, f"was not trained on {train.name}", "give the data and split it was trained on")
-    gan = build_gan(GanConfig(**state["config"]), train)
+    gan = build_gan(GanConfig(**{**GanConfig._before, **state["config"]}), train)
     phase = next(phase for phase in gan.phases if phase.name == "discriminator")
     phase.objective.load_state_dict(load_file(checkpoint / WEIGHTS))
     judging = phase.objective.judging.eval()
 
     def score(part: SliceSet) -> np.ndarray:
         encoder, found = judging["condition_encoder"], []
-        conditions = encoder.encode(len(part), **encoder_conditions(encoder.config, part))
+        values = encoder_conditions(encoder.config, part)
+        text = gan.text_model and gan.text_model.embed(compiled_prompts(values, len(part)), encoder)
+        conditions = encoder.encode(len(part), text=text, **values)
         images = torch.from_numpy(part.images)[:, None] * 2 - 1
         masks = one_hot(torch.from_numpy(part.masks))
         with torch.inference_mode():

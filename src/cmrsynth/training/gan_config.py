@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from cmrsynth.errors import InputError
 from cmrsynth.training.config import TrainingConfig, option
@@ -14,6 +15,8 @@ LATENT_NUMBERS = 256  # standard normals that a batch holds per example
 @dataclass(frozen=True)
 class GanConfig(TrainingConfig):
     """Everything that decides a GAN's training run."""
+
+    _before: ClassVar[dict[str, Any]] = {"discriminator_norm": 1.0}
 
     architecture: str = option("spade", "spade (from masks), or without masks: dcgan (a baseline), r3gan (stable)")
     block_out_channels: list[int] = option([24, 48, 96, 192], "generator: width per level, from fine to coarse")

@@ -25,17 +25,22 @@ class Adversary:
         judging: {"patches", "condition_encoder"}.
         augmentation: of all images it sees.
         weight: of its judgement among the losses of the flow map.
+        masks: whether the flow map takes masks; where it does not, the discriminator must not see them either.
     """
 
-    def __init__(self, judging: nn.ModuleDict, augmentation: Callable, weight: float) -> None:
-        self.judging, self.augmentation, self.weight = judging, augmentation, weight
+    def __init__(self, judging: nn.ModuleDict, augmentation: Callable, weight: float, *, masks: bool = True) -> None:
+        self.judging, self.augmentation, self.weight, self.masks = judging, augmentation, weight, masks
         self.made: list[Tensor] = []  # of this step's micro-batches, in their order
+
+    def shown(self, batch: Batch) -> Batch:
+        """Return the batch as the discriminator sees it."""
+        return batch if self.masks else batch._replace(mask=torch.zeros_like(batch.mask))
 
     def fooling_loss(self, images: Tensor, batch: Batch) -> Tensor:
         """Return the (B,) losses of images that want to be taken for real, and keep them for the discriminator."""
         self.made.append(images.detach())
         with frozen(self.judging) as judging:
-            scales = judge(judging, self.augmentation, images, batch)
+            scales = judge(judging, self.augmentation, images, self.shown(batch))
         return torch.stack([hinge_generator_loss(scale.logits.float()) for scale in scales]).mean(0)
 
 
@@ -53,7 +58,7 @@ class AdversaryObjective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) losses."""
         images = self.adversary.made.pop(0)
-        return discriminator_loss(self.judging, self.adversary.augmentation, images, batch)
+        return discriminator_loss(self.judging, self.adversary.augmentation, images, self.adversary.shown(batch))
 
 
 class ShortcutObjective(nn.Module):
