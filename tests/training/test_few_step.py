@@ -319,7 +319,7 @@ def test_a_teacher_that_cannot_work_is_refused_with_the_reason(config, pipe, mes
         ({"consistency_share": 1.5}, "consistency_share is 1.5"),
         ({"adversarial_weight": -1.0}, "adversarial_weight"),
         ({"texture_weight": -1.0}, "texture_weight"),
-        ({"pairs": 13}, "pairs is 13"),
+        ({"pairs": 13, "method": "reflow"}, "pairs is 13"),
         ({"pair_steps": 0}, "pair_steps is 0"),
         ({"batch_size": 2}, "batch_size is 2"),
     ],
