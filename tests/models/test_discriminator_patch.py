@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from cmrsynth.models.discriminator_patch import PatchDiscriminator
+from cmrsynth.training.family import seeded_weights
 
 
 @pytest.fixture
 def discriminator() -> PatchDiscriminator:
-    return PatchDiscriminator(widths=(4, 8), scales=2)
+    with seeded_weights(0):  # some weights need many power iterations
+        return PatchDiscriminator(widths=(4, 8), scales=2)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_the_mask_counts_and_an_image_is_judged_by_itself(discriminator) -> None
 
 def test_weights_have_spectral_norm_one_and_the_state_continues_the_estimate(discriminator) -> None:
     image, mask = shown()
-    for _ in range(30):
+    for _ in range(100):
         discriminator(image, mask)
     weight = discriminator.judges[0].layers[1].weight.detach().flatten(1)
     assert torch.linalg.matrix_norm(weight, 2) == pytest.approx(1, abs=1e-3)
