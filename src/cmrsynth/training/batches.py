@@ -20,6 +20,7 @@ from cmrsynth.data.loading import SliceSet
 from cmrsynth.labels import NUM_LABELS, one_hot
 from cmrsynth.models import ConditionEncoder
 from cmrsynth.seeds import torch_generator
+from cmrsynth.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,18 @@ class Withholding:
     classes: float = 0.0
     prompt_parts: float = 0.0
     beside_prompt: float = 0.0
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Withholding:
+        """Return the shares that a training is configured with."""
+        return cls(
+            everything=config.condition_dropout,
+            mask=config.mask_dropout,
+            condition=config.attribute_dropout,
+            classes=config.class_dropout,
+            prompt_parts=config.prompt_part_dropout,
+            beside_prompt=config.beside_prompt_dropout,
+        )
 
 
 class Batch(NamedTuple):

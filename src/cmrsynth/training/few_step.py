@@ -153,14 +153,7 @@ class Reflow(FewStepFlow):
     def __init__(self, config: FewStepConfig, slices: SliceSet) -> None:
         super().__init__(config, slices)
         data = self.tensors(slices)
-        withheld = Withholding(
-            everything=config.condition_dropout,
-            mask=config.mask_dropout,
-            condition=config.attribute_dropout,
-            classes=config.class_dropout,
-            prompt_parts=config.prompt_part_dropout,
-            beside_prompt=config.beside_prompt_dropout,
-        )
+        withheld = Withholding.of(config)
 
         def draw(positions: range) -> Batch:
             batch = draw_batch(data, positions, seed=config.seed, withholding=withheld, shift=config.augment_shift)

@@ -132,14 +132,7 @@ class Run:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )
-        withheld = Withholding(
-            everything=config.condition_dropout,
-            mask=config.mask_dropout,
-            condition=config.attribute_dropout,
-            classes=config.class_dropout,
-            prompt_parts=config.prompt_part_dropout,
-            beside_prompt=config.beside_prompt_dropout,
-        )
+        withheld = Withholding.of(config)
         return draw_batch(self.train, positions, seed=config.seed, withholding=withheld, shift=config.augment_shift).to(
             accelerator.device
         )
