@@ -80,6 +80,11 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         return "heun" if self.duration_encoder is None else "euler"
 
     @property
+    def default_steps(self) -> int:
+        """The number of steps that is used where none is named: 10, or the most that a flow map has learned."""
+        return 10 if self.duration_encoder is None else max(self.duration_encoder.config.steps)
+
+    @property
     def latent_factor(self) -> int:
         """How many pixels one position of the flow's space stands for, along each side."""
         return 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -98,7 +103,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         self,
         mask: Tensor | None = None,
         *,
-        num_inference_steps: int = 10,
+        num_inference_steps: int | None = None,
         solver: str | None = None,
         guidance_scale: float = 1.0,
         mask_guidance_scale: float | None = None,
@@ -107,7 +112,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         output_type: str = "pt",
     ) -> None:
         """Raise ValueError, saying what was expected and how to mend it, for arguments that cannot work."""
-        if num_inference_steps < 1:
+        if num_inference_steps is not None and num_inference_steps < 1:
             raise ValueError(f"num_inference_steps must be at least 1, got {num_inference_steps}")
         if solver not in (None, "euler", "heun"):
             raise ValueError(f"solver must be 'euler' or 'heun', got {solver!r}")
@@ -178,7 +183,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         *,
         prompt: str | Sequence[str] | None = None,
         batch_size: int = 1,
-        num_inference_steps: int = 10,
+        num_inference_steps: int | None = None,
         solver: str | None = None,
         guidance_scale: float = 1.0,
         mask_guidance_scale: float | None = None,
@@ -196,6 +201,7 @@ class RectifiedFlowPipeline(DiffusionPipeline):
             prompt: text, or one per image, for a model trained with prompts.
             batch_size: number of slices where there is no mask.
             num_inference_steps: solver steps from noise to image; Heun evaluates the network twice in all but the last.
+                None is 10, or as many as a flow map has learned; beyond those it is an ordinary flow.
             solver: "euler" (first order) or "heun" (second order); None is heun, or euler of a flow map, whose steps
                 are exact as far as it has learned them.
             guidance_scale: 1 follows the conditions as learned; larger values exaggerate them.
@@ -225,8 +231,10 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         if isinstance(generator, list) and len(generator) != batch_size:
             raise ValueError(f"{len(generator)} generators for {batch_size} images; give one, or one per image")
         device, dtype = self._execution_device, self.unet.dtype
-        embedding, steps = self.encode_conditions(batch_size, prompt, **conditions), num_inference_steps
-        predict = self.predictor(mask, embedding, control_scale, duration=1 / steps)
+        embedding = self.encode_conditions(batch_size, prompt, **conditions)
+        steps = num_inference_steps or self.default_steps
+        duration = 0.0 if self.duration_encoder is None else self.duration_encoder.learned(steps)
+        predict = self.predictor(mask, embedding, control_scale, duration)
         scales = {"scale": guidance_scale, "mask_scale": mask_guidance_scale}
         # an explicit grid: the scheduler's own spends its last network call on a step of .001
         self.scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], device=device)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.hub.load import load_pipeline
-from cmrsynth.labels import one_hot
+from cmrsynth.labels import LV, one_hot
 from cmrsynth.models import MODELS
 from cmrsynth.training.autoencoder import Autoencoder
 from cmrsynth.training.autoencoder_config import AutoencoderConfig
@@ -212,6 +212,18 @@ def test_an_image_depends_on_its_seed_and_not_on_its_batch(name: str, start) -> 
     alone = sample(pipeline, name, masks[1:2], [2])
     torch.testing.assert_close(together[1:2], alone, rtol=1e-3, atol=1e-4)
     assert (alone - sample(pipeline, name, masks[1:2], [4])).abs().max() > 1e-3
+
+
+def test_part_of_a_mask_is_refused_where_training_gave_whole_ones_only(start) -> None:
+    for name in FAMILIES:
+        run = start(name)
+        pipeline, labels = run.pipeline(), torch.from_numpy(run.train_slices.masks[:2])
+        if name == "autoencoder" or not pipeline.mask_channels:
+            continue
+        with pytest.raises(ValueError, match="trained on whole masks only"):
+            pipeline(one_hot(labels, given=(LV,)))
+        pipeline.check_inputs(0 * one_hot(labels))  # no mask at all is what mask_dropout taught
+        start(name, class_dropout=0.2).pipeline().check_inputs(one_hot(labels, given=(LV,)))
 
 
 WITHOUT_THE_PACKAGE = """

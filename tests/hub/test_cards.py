@@ -149,3 +149,13 @@ def test_numbers_and_prompts_are_described(tiny_flow, text_model, training_recor
     conditions = sections(model_card(export_pipeline(pipe, tmp_path / "p"), None, training_record).text)["Conditions"]
     assert "| `ejection_fraction` | % | 55 | 12.5 |" in conditions
     assert "such as 'short-axis cine cardiac MRI, vendor A scanner'" in conditions
+
+
+def test_a_flow_map_states_the_steps_it_learned(tiny_flow, training_record, tmp_path):
+    from cmrsynth.hub.export import export_pipeline
+    from cmrsynth.models import DurationEncoder
+
+    pipe = tiny_flow()
+    pipe.register_modules(duration_encoder=DurationEncoder(pipe.unet.embedding_dim, steps=(1, 8)))
+    text = model_card(export_pipeline(pipe, tmp_path / "p"), None, training_record).text
+    assert "distilled to 1 or 8 steps" in text

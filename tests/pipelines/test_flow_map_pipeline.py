@@ -74,6 +74,21 @@ def test_a_step_takes_the_average_velocity_and_an_audit_the_velocity(flow, mask)
     torch.testing.assert_close(velocity, average(0.0, embedding, mask), rtol=1e-4, atol=1e-5)
 
 
+def test_it_takes_the_steps_it_learned_and_is_an_ordinary_flow_beyond(flow, mask) -> None:
+    pipe = flow_map(flow, 0.2)
+    assert (flow.default_steps, pipe.default_steps) == (10, 4)
+    default, four = (pipe(mask, generator=seeds(1, 2, 3), **steps).images for steps in ({}, {"num_inference_steps": 4}))
+    assert torch.equal(default, four)
+    assert [pipe.duration_encoder.learned(steps) for steps in (1, 2, 4, 5, 50)] == [1.0, 0.5, 0.25, 0.0, 0.0]
+    constant = pipe.duration_encoder(torch.zeros(1)).flatten()
+    options = {"num_inference_steps": 8, "solver": "euler"}
+    many = pipe(mask, **options, generator=seeds(1, 2, 3)).images
+    with torch.no_grad():  # the flow whose every call sees the embedding of duration 0
+        flow.condition_encoder.bias += constant
+    plain = flow(mask, **options, generator=seeds(1, 2, 3)).images
+    torch.testing.assert_close(many, plain, rtol=1e-4, atol=1e-5)
+
+
 def test_its_solver_is_euler_and_heun_is_refused_with_the_reason(flow, mask) -> None:
     pipe = flow_map(flow, 0.2)
     assert (flow.default_solver, pipe.default_solver) == ("heun", "euler")

@@ -278,6 +278,7 @@ def test_the_finished_pipeline_takes_few_steps_and_states_its_teacher(config, me
     assert list((Path(config.output) / "samples").glob("*.png"))
     assert (pipe.duration_encoder is not None) == (method == "shortcut")
     assert pipe.default_solver == ("euler" if method == "shortcut" else "heun")
+    assert pipe.default_steps == (max(config.steps) if method == "shortcut" else 10)
     mask = one_hot(torch.from_numpy(load_slices(config.data, "test").masks[:3]))
     together = pipe(mask, vendor="A", num_inference_steps=4, generator=seeds(1, 2, 3), guidance_scale=1.5).images
     alone = pipe(mask[1:2], vendor="A", num_inference_steps=4, generator=seeds(2), guidance_scale=1.5).images

@@ -206,7 +206,8 @@ def _sample(
             output_type="np",
         ).images[..., 0]
     sampling = {**dict.fromkeys(RECORDED), **_defaults(pipeline), **settings.sampling}
-    sampling["solver"] = sampling["solver"] or getattr(pipeline, "default_solver", None)
+    for name, default in (("solver", "default_solver"), ("num_inference_steps", "default_steps")):
+        sampling[name] = sampling[name] or getattr(pipeline, default, None)
     for place, (image, seed, (row, replicate)) in enumerate(zip(images, seeds, jobs, strict=True)):
         yield {
             **dict.fromkeys(SCALARS),  # older sets have no such columns

@@ -67,7 +67,7 @@ def model_card(
         card_data=_card_data(method, network, evaluation, training, dataset_id).to_yaml().rstrip(),
         location=repo_id or f"path/to/{pipeline_folder.name}",
         pipeline_hash=_pipeline_hash(pipeline_folder),
-        method=method.how,
+        method=method.how.format(steps=network["steps"]),
         citation=method.citation,
         **_pipeline_facts(method, index, network),
         **_training_facts(method, training),
@@ -114,8 +114,14 @@ def _network(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
         size *= 2 ** (len(found["vae"]["block_out_channels"]) - 1)
     channels = found.get("controlnet", main).get("mask_channels", 0)
     encoder = found.get("condition_encoder", {})
-    conditions = {name: encoder.get(name) or {} for name in ("vocabularies", "scalars")}
-    return {"sample_size": size, "mask_channels": channels, **conditions, "prompts": bool(encoder.get("text_dim"))}
+    return {
+        "sample_size": size,
+        "mask_channels": channels,
+        "vocabularies": encoder.get("vocabularies") or {},
+        "scalars": encoder.get("scalars") or {},
+        "prompts": bool(encoder.get("text_dim")),
+        "steps": " or ".join(str(n) for n in found.get("duration_encoder", {}).get("steps", [])),
+    }
 
 
 def _pipeline_hash(folder: Path) -> str:

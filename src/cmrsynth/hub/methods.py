@@ -14,7 +14,7 @@ class Method:
     Args:
         tag: of the Hub, also the beginning of the model's name.
         title: of the card.
-        how: completes "A pipeline that makes slices: ...".
+        how: completes "A pipeline that makes slices: ..."; {steps} stands for the steps a flow map has learned.
         citation: BibTeX of the method.
         guided: it takes a guidance scale.
         template: in `model_cards/`.
@@ -65,7 +65,7 @@ _SHORTCUT = _entry(
 FLOW_MAP = Method(
     "flow-map",
     "Few-step rectified flow",
-    "a rectified flow (Liu et al. 2022, arXiv:2209.03003) distilled to 1, 2 or 4 steps of `num_inference_steps` "
+    "a rectified flow (Liu et al. 2022, arXiv:2209.03003) distilled to {steps} steps of `num_inference_steps` "
     "(Frans et al. 2024, arXiv:2410.12557)",
     f"{_FLOW}\n\n{_SHORTCUT}",
     guided=True,

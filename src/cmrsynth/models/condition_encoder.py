@@ -30,6 +30,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         vocabularies: attribute name to its known values, in the order of their indices 1, 2, ...
         scalars: scalar name to (mean, standard deviation) over the training data, e.g. ejection_fraction in %.
         text_dim: length of the text embedding; 0 for a model without prompts.
+        class_dropout: share of the training masks of which some classes were withheld; at 0 masks must be whole. None
+            is not stated.
 
     Source: sinusoidal embedding after Vaswani et al. 2017, arXiv:1706.03762; learned "not given" embeddings after
     Ho and Salimans 2022, arXiv:2207.12598; one scale per condition after Brooks et al. 2022, arXiv:2211.09800.
@@ -42,6 +44,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         vocabularies: Mapping[str, Sequence[str]] | None = None,
         scalars: Mapping[str, Sequence[float]] | None = None,
         text_dim: int = 0,
+        class_dropout: float | None = None,
     ) -> None:
         super().__init__()
         words = sorted((vocabularies or {}).items())  # sorted, because a saved configuration is: columns must not move
@@ -159,9 +162,11 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             output = text_encoder(**tokens.to(text_encoder.device))
         return output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
 
-    @staticmethod
-    def check_mask(mask: Tensor, channels: int, multiple: int) -> None:
-        """Raise ValueError unless a mask is one-hot (B, channels, H, W) with sides that are multiples of `multiple`."""
+    def check_mask(self, mask: Tensor, channels: int, multiple: int) -> None:
+        """Raise ValueError unless a mask is one-hot (B, channels, H, W) with sides that are multiples of `multiple`.
+
+        It must be whole, too, where training never withheld single classes.
+        """
         if not channels:
             raise ValueError("this model takes no mask; it makes unconditional images (mask=None, batch_size=...)")
         if mask.ndim != 4 or mask.shape[1] != channels:
@@ -175,6 +180,12 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             raise ValueError(
                 "mask must be one-hot: each value 0 or 1, and at most one channel of each pixel 1 (background is "
                 "channel 0; where some classes are withheld, so is background)"
+            )
+        labelled = mask.sum(1).flatten(1)
+        if self.config.class_dropout == 0 and (labelled.any(1) & ~labelled.all(1)).any():
+            raise ValueError(
+                "mask leaves pixels without a class, and this model was trained on whole masks only (class_dropout: 0)"
+                "; give all classes, or train with class_dropout"
             )
 
     @staticmethod

@@ -3,6 +3,8 @@
 The file travels with the weights to the Hub, so it imports only torch and diffusers.
 """
 
+from collections.abc import Sequence
+
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -18,18 +20,26 @@ class DurationEncoder(ModelMixin, ConfigMixin):
 
     Args:
         embedding_dim: D of the embedding.
+        steps: numbers of equal steps from noise to image whose durations were learned.
 
     Source: the step as a condition after Frans et al. 2024, arXiv:2410.12557; average velocity after Geng et al. 2025,
     arXiv:2505.13447.
     """
 
     @register_to_config
-    def __init__(self, embedding_dim: int = 384) -> None:
+    def __init__(self, embedding_dim: int = 384, steps: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__()
         self.duration_waves = Timesteps(128, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.duration_embedding = TimestepEmbedding(128, embedding_dim)
         nn.init.zeros_(self.duration_embedding.linear_2.weight)
         nn.init.zeros_(self.duration_embedding.linear_2.bias)
+
+    def learned(self, steps: int) -> float:
+        """Return the duration to ask for with this number of equal steps.
+
+        It is 0, the velocity, where they are shorter than any learned: what training takes for such steps as well.
+        """
+        return 1 / steps if steps <= max(self.config.steps) else 0.0
 
     def forward(self, duration: Tensor) -> Tensor:
         """Return the (B, D) embedding of durations (B,) in [0, 1]."""

@@ -89,7 +89,7 @@ class Shortcut(FewStepFlow):
 
     def __init__(self, config: FewStepConfig, slices: SliceSet) -> None:
         super().__init__(config, slices)
-        self.averaged["duration_encoder"] = DurationEncoder(self.averaged["unet"].embedding_dim)
+        self.averaged["duration_encoder"] = DurationEncoder(self.averaged["unet"].embedding_dim, tuple(config.steps))
         self.augmentation = Augmentation()
         adversary = self.adversary() if config.adversarial_weight else None
         objective = ShortcutObjective(

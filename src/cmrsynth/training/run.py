@@ -165,7 +165,10 @@ class Run:
 
     def pipeline(self) -> DiffusionPipeline:
         """Return the sampling pipeline with the averaged weights."""
-        return self.family.pipeline(self.averaged_networks())
+        pipeline = self.family.pipeline(self.averaged_networks())
+        if "condition_encoder" in pipeline.components:  # all but the autoencoder's
+            pipeline.condition_encoder.register_to_config(class_dropout=self.config.class_dropout)
+        return pipeline
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
