@@ -23,7 +23,15 @@ from rich.progress import track
 from rich.table import Table
 
 from cmrsynth.labels import NUM_LABELS, one_hot
-from cmrsynth.models import CardiacVAE, ConditionEncoder, MaskUNet, SpadeGenerator, SpadeUNet, StyleEncoder
+from cmrsynth.models import (
+    CardiacVAE,
+    ConditionEncoder,
+    DurationEncoder,
+    MaskUNet,
+    SpadeGenerator,
+    SpadeUNet,
+    StyleEncoder,
+)
 from cmrsynth.pipelines import MaskDiffusionPipeline, RectifiedFlowPipeline, SpadeGanPipeline, VaePipeline
 from cmrsynth.processes import use_cores
 from cmrsynth.provenance import hardware
@@ -73,6 +81,7 @@ def pipelines(size: int) -> dict[str, DiffusionPipeline]:
     decoder = CardiacVAE(size, NUM_LABELS, vae.latent_dim, tuple(vae.block_out_channels))
     shape = (flow.block_out_channels, flow.attention_levels, flow.layers_per_block)
     concat, spade = (denoiser(network, *shape, sample_size=size) for network in (MaskUNet, SpadeUNet))
+    duration = DurationEncoder(concat["unet"].embedding_dim)
     autoencoder: AutoencoderKL = build_autoencoder(coder, size)
     factor = 2 ** (len(coder.block_out_channels) - 1)
     latents = denoiser(
@@ -86,6 +95,7 @@ def pipelines(size: int) -> dict[str, DiffusionPipeline]:
         "VAE": VaePipeline(decoder, ConditionEncoder(decoder.embedding_dim, vocabularies=VOCABULARIES)),
         "flow, concatenation": RectifiedFlowPipeline(**concat, scheduler=euler),
         "flow, SPADE": RectifiedFlowPipeline(**spade, scheduler=euler),
+        "few-step flow": RectifiedFlowPipeline(**concat, scheduler=euler, duration_encoder=duration),
         "latent flow": RectifiedFlowPipeline(**latents, scheduler=euler, vae=autoencoder.eval()),
         "diffusion": MaskDiffusionPipeline(**concat, scheduler=diffusion),
     }
@@ -95,7 +105,8 @@ def contestants(size: int) -> dict[str, Contestant]:
     """Return what is timed."""
     made = pipelines(size)
     found = {name: Contestant(made[name], {}) for name in (GAN, "VAE")}
-    for name, counts in (("flow, concatenation", (1, 4, 10)), ("flow, SPADE", (1, 4, 10)), ("latent flow", (4, 10))):
+    flows = {"flow, concatenation": (1, 4, 10), "flow, SPADE": (1, 4, 10), "few-step flow": (1, 4)}
+    for name, counts in {**flows, "latent flow": (4, 10)}.items():
         for steps in counts:
             options = {"num_inference_steps": steps, "solver": "euler"}
             found[f"{name}, {steps} Euler step{'s' * (steps > 1)}"] = Contestant(made[name], options)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cmrsynth.comparison.statements import statements_of
 from cmrsynth.evaluation.figure import GOOD, Figure
 
@@ -28,6 +30,18 @@ def test_both_bounds_decide() -> None:
     assert found["good", 4].sentence.startswith("good: four steps reach the texture of 50")
     assert "four steps do not reach" in found["plain", 4].sentence
     assert "one step reaches the texture of 10" in found["good", 1].sentence
+
+
+def test_to_reach_the_texture_of_a_blur_is_said_to_be_no_feat() -> None:
+    figures = {
+        name: {4: row(many, 0.64), 50: {k: replace(v, floor_interval=(20.0, 90.0)) for k, v in row(many, 0.64).items()}}
+        for name, many in (("sharp", 50.0), ("blurred", 280.0))
+    }
+    sharp, blurred = statements_of(figures, {})
+    assert [(s.holds, s.of_real) for s in (sharp, blurred)] == [(True, True), (True, False)]
+    assert blurred.sentence.endswith("which is far from that of real images")
+    assert "far from" not in sharp.sentence
+    assert (sharp.outcome, blurred.outcome) == ("yes", "yes, but it is far from real images")
 
 
 def test_a_student_is_held_against_its_teacher() -> None:

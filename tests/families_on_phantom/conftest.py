@@ -23,13 +23,23 @@ def _module(name: str) -> ModuleType:
 families = _module("families")
 
 
+def _phantom(folder: Path, patients: int) -> Path:
+    """Patients of four vendors at 32x32; the seed of the build is the program's default."""
+    command = [sys.executable, "-m", "cmrsynth.cli", "build", "phantom", "--size", "32", "--spacing", "4.0"]
+    subprocess.run([*command, "--num-patients", str(patients), "--output", str(folder)], check=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 patients of four vendors at 32x32; the seed of the build is the program's default."""
-    folder = tmp_path_factory.mktemp("phantom") / "data"
-    command = [sys.executable, "-m", "cmrsynth.cli", "build", "phantom", "--size", "32", "--spacing", "4.0"]
-    subprocess.run([*command, "--num-patients", "40", "--output", str(folder)], check=True, capture_output=True)
-    return folder
+    """40 patients."""
+    return _phantom(tmp_path_factory.mktemp("phantom") / "data", 40)
+
+
+@pytest.fixture(scope="session")
+def large_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 patients: what it takes for real images of a vendor to be recognised."""
+    return _phantom(tmp_path_factory.mktemp("large_phantom") / "data", 120)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +54,17 @@ def untrained(phantom: Path, tmp_path_factory: pytest.TempPathFactory, trained_f
     return lambda name: families.untrained(name, phantom, trained_folder)
 
 
+@pytest.fixture
+def trained_on_large(large_phantom: Path, tmp_path: Path) -> Callable[[str, int], Path]:
+    """A function from the name of a family and a number of steps to the folder of a pipeline of the large phantom."""
+
+    def pipeline(name: str, steps: int) -> Path:
+        run = families.untrained(name, large_phantom, tmp_path, steps)
+        return families.finished(run, tmp_path / name / "pipeline")
+
+    return pipeline
+
+
 @pytest.fixture(scope="session")
 def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the run folders of all families lie."""
@@ -53,7 +74,6 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(untrained, trained_folder: Path) -> Callable[[str], Path]:
     """A function from the name of a family to the folder of its pipeline, trained when it is first asked for."""
-    from cmrsynth.hub.export import export_pipeline
 
     def pipeline(name: str) -> Path:
         folder = trained_folder / name / "pipeline"
@@ -62,10 +82,7 @@ def trained(untrained, trained_folder: Path) -> Callable[[str], Path]:
         needs = families.FAMILIES[name].needs
         if needs:
             pipeline(needs[1])
-        run = untrained(name)
-        while run.progress < 1:
-            run.train_step()
-        return export_pipeline(run.pipeline(), folder)
+        return families.finished(untrained(name), folder)
 
     return pipeline
 

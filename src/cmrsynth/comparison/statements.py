@@ -28,6 +28,8 @@ class Statement:
         ratio: of the sliced Wasserstein distances at the finest level, few to many.
         difference: of the two-sample AUCs, few minus many.
         holds: whether both are within bounds.
+        of_real: whether the many steps' own distance lies within the 95 % interval of real patients, or below: to reach
+            the texture of a blur is no feat.
     """
 
     family: str
@@ -37,6 +39,12 @@ class Statement:
     ratio: float
     difference: float
     holds: bool
+    of_real: bool
+
+    @property
+    def outcome(self) -> str:
+        """The answer in a few words."""
+        return "no" if not self.holds else "yes" if self.of_real else "yes, but it is far from real images"
 
     @property
     def sentence(self) -> str:
@@ -47,7 +55,7 @@ class Statement:
         outcome = verb if self.holds else f"do{'es' * (self.steps == 1)} not reach"
         return (
             f"{self.family}: {few} {outcome} the texture of {self.of_steps}{whose} (distance {self.ratio:.2f} times as "
-            f"large, AUC {self.difference:+.3f})"
+            f"large, AUC {self.difference:+.3f}){'' if self.of_real else ', which is far from that of real images'}"
         )
 
 
@@ -76,4 +84,6 @@ def _statement(family: str, few: int, of: str, many: int, figures: Figures) -> I
         return
     ratio, difference = values[0][0] / values[0][1], values[1][0] - values[1][1]
     holds = ratio <= 1 + WORSE_BY and difference <= AUC_APART
-    yield Statement(family, few, of, many, ratio, difference, holds)
+    floor = rows[1][TEXTURE].floor_interval
+    of_real = floor is None or values[0][1] <= floor[1]
+    yield Statement(family, few, of, many, ratio, difference, holds, of_real)
