@@ -32,6 +32,7 @@ def judged(sets, monkeypatch):
     )
 
 
+@pytest.mark.slow  # the catalogue of planted failures holds this case too
 def test_other_real_patients_pass(sets, judged):
     figure = judged(sets[2].images)
     assert figure.verdict == GOOD, figure
@@ -40,6 +41,7 @@ def test_other_real_patients_pass(sets, judged):
     assert figure.planted is not None
 
 
+@pytest.mark.slow  # the catalogue of planted failures holds this case too
 def test_a_faint_checkerboard_gives_images_away(sets, judged):
     rows, columns = np.mgrid[:32, :32]
     assert judged(sets[2].images + 0.04 * (-1.0) ** (rows + columns)).verdict in (LOOK, DO_NOT_SHARE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -14,10 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from cmrsynth.data.loading import load_slices
+from cmrsynth.errors import InputError
 from cmrsynth.pipelines import RectifiedFlowPipeline
 from cmrsynth.training.batches import TrainingSlices
-from cmrsynth.training.rectified_flow import FlowObjective, held_out_loss
+from cmrsynth.training.config import RectifiedFlowConfig, parse_config
+from cmrsynth.training.program import train
+from cmrsynth.training.rectified_flow import FlowObjective, RectifiedFlow, held_out_loss
 
+TINY = Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny.yaml"
 STEPS = 24
 ARGUMENTS = (
     "--max-train-steps",
@@ -136,16 +141,22 @@ def test_two_independent_jobs_in_one_folder_are_refused(tmp_path: Path, launch) 
     assert not list(tmp_path.glob("run/checkpoint-*"))
 
 
-@pytest.mark.dist
-def test_a_continuation_with_other_settings_is_refused_and_a_longer_one_is_not(tmp_path: Path, launch) -> None:
+def test_a_continuation_with_other_settings_is_refused_and_a_longer_one_is_not(
+    tmp_path: Path, toy_folder: Path, capsys
+) -> None:
     run = tmp_path / "run"
-    assert launch(run, *ARGUMENTS, "--max-train-steps", "4").returncode == 0
+
+    def go_on(*arguments: str) -> None:
+        given = ["--config", str(TINY), "--data", str(toy_folder), "--output", str(run), *ARGUMENTS, *arguments]
+        train(parse_config(RectifiedFlowConfig, given), RectifiedFlow)
+
+    go_on("--max-train-steps", "4")
     card = run / "pipeline" / "README.md"
     card.write_text("with the figures of an evaluation")
-    assert "finished before" in launch(run, *ARGUMENTS, "--max-train-steps", "4").output
+    go_on("--max-train-steps", "4")
+    assert "finished before" in capsys.readouterr().out
     assert card.read_text() == "with the figures of an evaluation"
-    changed = launch(run, *ARGUMENTS, "--batch-size", "2")
-    assert changed.returncode != 0
-    assert "'batch_size': (4, 2)" in changed.output
-    assert launch(run, *ARGUMENTS, "--max-train-steps", "8").returncode == 0
+    with pytest.raises(InputError, match=re.escape("'batch_size': (4, 2)")):
+        go_on("--batch-size", "2")
+    go_on("--max-train-steps", "8")
     assert json.loads((run / "pipeline" / "training.json").read_text())["steps"] == 8
