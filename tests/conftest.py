@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,23 @@ for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_DATASETS_CACHE", "HUG
 # Tests use tiny tensors, for which a second thread costs more than it brings; programs they start inherit this.
 # (Read when torch is first imported, so that tests without torch need not pay for `torch.set_num_threads`.)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _seeded_module() -> None:
+    """See `_seeded`; for what the fixtures of a module draw."""
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def _seeded(_seeded_module: None) -> None:
+    """Weights that a test draws are the same in every run, whatever ran before it in the same process."""
+    _seed()
+
+
+def _seed() -> None:
+    if "torch" in sys.modules:  # tests without it need not wait for it
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_unconfigure() -> None:
@@ -163,7 +181,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     number = {token: place for place, token in enumerate(tokens)}
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     start, end = number["<|startoftext|>"], number["<|endoftext|>"]
     special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
     config = CLIPTextConfig(vocab_size=len(number), max_position_embeddings=200, **sizes, **special)

@@ -22,15 +22,15 @@ def test_masks_are_possible_new_and_follow_the_phase(phantom: Path, tmp_path: Pa
     config = MaskGeneratorConfig(
         str(phantom),
         str(tmp_path),
-        max_train_steps=1000,
+        max_train_steps=2000,
         sample_steps=0,
-        checkpoint_steps=1000,
+        checkpoint_steps=2000,
         cpu_threads=1,
         **SMALL,
     )
     train(config, MaskGenerator)
     audit = json.loads((tmp_path / "pipeline" / "training.json").read_text())["masks"]
-    assert audit["refused"] < 0.3 * audit["drawn"]
+    assert audit["refused"] < 0.15 * audit["drawn"]
     assert audit["copying"]["share_closer_to_train"] < 0.65
     pipeline = load_pipeline(tmp_path / "pipeline")
     pipeline.set_progress_bar_config(disable=True)

@@ -60,11 +60,12 @@ def test_a_pipeline_with_prompts_comes_back_with_its_text_model(carded, text_mod
     from cmrsynth.models import ConditionEncoder
 
     parts = load_pipeline(carded).components
-    encoder = ConditionEncoder(parts["condition_encoder"].config.embedding_dim, text_dim=16)
     text = {
         "text_encoder": CLIPTextModel.from_pretrained(text_model).eval(),
         "tokenizer": CLIPTokenizer.from_pretrained(text_model),
     }
+    width = text["text_encoder"].config.hidden_size
+    encoder = ConditionEncoder(parts["condition_encoder"].config.embedding_dim, text_dim=width)
     made = type(load_pipeline(carded))(**{**parts, "condition_encoder": encoder.eval(), **text})
     folder = export_pipeline(made, tmp_path / "prompted", files={"README.md": (carded / "README.md").read_text()})
     publish_pipeline(folder, "me/prompted")

@@ -82,3 +82,36 @@ def test_prompts_of_another_number_than_the_images_are_refused() -> None:
     encoder = ConditionEncoder(8, text_dim=4)
     with pytest.raises(ValueError, match="3 prompts for a batch of 2"):
         encoder.encode(2, text=torch.zeros(3, 4))
+
+
+class OneHotText(torch.nn.Module):
+    """A text model that says nearly the same of every prompt: 10 everywhere, but for the place of its first letter."""
+
+    device = torch.device("cpu")
+
+    def forward(self, input_ids: torch.Tensor) -> object:
+        return type("Output", (), {"pooler_output": 10.0 + 0.1 * torch.eye(3)[input_ids[:, 0]]})
+
+
+class Letters:
+    """A tokenizer of single letters."""
+
+    model_max_length = 5
+
+    def __call__(self, prompts: list[str], return_tensors: str = "", padding: str = ""):
+        ids = [[ord(prompt[0]) - ord("a")] for prompt in prompts]
+        if not return_tensors:
+            return {"input_ids": ids}
+        return type("Tokens", (dict,), {"to": lambda self, device: self})(input_ids=torch.tensor(ids))
+
+
+def test_prompts_that_are_nearly_the_same_are_standardised_by_those_of_training(tmp_path) -> None:
+    encoder, parts = ConditionEncoder(8, text_dim=3), (OneHotText(), Letters())
+    raw = encoder.encode_prompt(["a", "b"], *parts)
+    assert raw.tolist() == [pytest.approx([10.1, 10, 10]), pytest.approx([10, 10.1, 10])]
+    learned = encoder.learn_text(raw)
+    expected = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]])  # the last never differed, and stays as it is
+    torch.testing.assert_close(learned, expected, rtol=0, atol=1e-4)
+    encoder.save_pretrained(tmp_path)
+    again = ConditionEncoder.from_pretrained(tmp_path)
+    assert torch.equal(again.encode_prompt(["a", "b"], *parts), learned)

@@ -121,10 +121,14 @@ def test_an_untrained_student_is_its_teacher_however_long_the_steps(config, kind
 @pytest.mark.parametrize("method", METHODS)
 def test_a_student_is_told_the_prompts_its_teacher_was(config, method: str, text_model: Path) -> None:
     text = load_text_model(str(text_model))
-    pipe = teacher(std=0.1, text_encoder=text.text_encoder, tokenizer=text.tokenizer, text_dim=16)
+    width = text.text_encoder.config.hidden_size
+    pipe = teacher(std=0.1, text_encoder=text.text_encoder, tokenizer=text.tokenizer, text_dim=width)
+    pipe.condition_encoder.learn_text(torch.randn(4, width))
     family, batch = family_of(taught_by(config, pipe, method=method, discriminator_scales=1))
-    assert batch.conditions.shape[1] == 1 + 16
+    assert batch.conditions.shape[1] == 1 + width
     assert batch.conditions.isfinite().all()  # a missing prompt is NaN
+    family.learn_prompts()  # not from the student's data: its weights begin as the teacher's
+    assert family.encoder.config.text_statistics == pipe.condition_encoder.config.text_statistics
     assert family.pipeline(family.averaged).text_encoder is not None
     for phase in family.phases:
         assert phase.objective(batch).isfinite().all()

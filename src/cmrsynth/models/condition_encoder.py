@@ -19,8 +19,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
     """Embed what is known about a slice; every condition may be missing, by itself or with the others.
 
     Conditions travel as one row of numbers per image, made by `encode`: the index of each attribute's value (0 = not
-    given), each scalar in standard deviations from its mean (NaN = not given), and the text embedding (NaN = not
-    given). So they can be batched, withheld in training (`missing`, `condition_of_column`) and saved like any tensor.
+    given), each scalar and each number of the text embedding in standard deviations from its mean (NaN = not given).
+    So they can be batched, withheld in training (`missing`, `condition_of_column`) and saved like any tensor.
 
     Every pipeline has this component, so what pipelines share about conditions is here and travels with it: the
     embedding of prompts, the checks of masks and guidance, and classifier-free guidance itself.
@@ -30,6 +30,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         vocabularies: attribute name to its known values, in the order of their indices 1, 2, ...
         scalars: scalar name to (mean, standard deviation) over the training data, e.g. ejection_fraction in %.
         text_dim: length of the text embedding; 0 for a model without prompts.
+        text_statistics: "mean" and "std" of the text embedding's numbers over the training prompts, see `learn_text`.
         class_dropout: share of the training masks of which some classes were withheld; at 0 masks must be whole. None
             is not stated.
 
@@ -44,6 +45,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         vocabularies: Mapping[str, Sequence[str]] | None = None,
         scalars: Mapping[str, Sequence[float]] | None = None,
         text_dim: int = 0,
+        text_statistics: Mapping[str, Sequence[float]] | None = None,
         class_dropout: float | None = None,
     ) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
 
         Args:
             batch_size: B.
-            text: (B, T) or (1, T) embedding of the prompts, or None.
+            text: (B, T) or (1, T) embedding of the prompts, from `encode_prompt`, or None.
             values: per attribute or scalar one value for the whole batch, or B of them.
 
         Raises:
@@ -145,7 +147,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
     def encode_prompt(
         self, prompt: str | Sequence[str], text_encoder: nn.Module | None, tokenizer: Callable | None
     ) -> Tensor:
-        """Return the (B, T) embedding of prompts: the pooled output of a CLIP-type text model of transformers.
+        """Return the (B, T) embedding of prompts: the pooled output of a CLIP-type text model, standardised.
 
         Raises:
             ValueError: there is no text model, or a prompt is longer than it reads.
@@ -160,7 +162,27 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         tokens = tokenizer(prompts, padding="max_length", return_tensors="pt")
         with torch.no_grad():
             output = text_encoder(**tokens.to(text_encoder.device))
-        return output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
+        pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
+        return self._standardised_text(pooled.float())
+
+    def learn_text(self, embeddings: Tensor) -> Tensor:
+        """Standardise prompts by these from now on, and return these standardised.
+
+        Prompts about one kind of image have nearly the same embedding: what tells them apart is a tenth of its length
+        or less, and would be learned that much more slowly.
+
+        Args:
+            embeddings: (P, T) of the distinct training prompts, from `encode_prompt` before this.
+        """
+        spread, mean = torch.std_mean(embeddings.double(), dim=0, correction=0)
+        self.register_to_config(text_statistics={"mean": mean.tolist(), "std": spread.tolist()})
+        return self._standardised_text(embeddings)
+
+    def _standardised_text(self, embeddings: Tensor) -> Tensor:
+        if self.config.text_statistics is None:
+            return embeddings
+        mean, spread = (torch.tensor(self.config.text_statistics[name]).to(embeddings) for name in ("mean", "std"))
+        return (embeddings - mean) / torch.where(spread > 0, spread, 1)  # 0: all prompts are the same
 
     def check_mask(self, mask: Tensor, channels: int, multiple: int) -> None:
         """Raise ValueError unless a mask is one-hot (B, channels, H, W) with sides that are multiples of `multiple`.

@@ -74,6 +74,14 @@ class Family(ABC):
         prompts = {"prompts": table.embeddings, "prompt_of_row": table.of_row}
         return TrainingSlices.from_slices(slices, rows, self.encoder, **prompts)
 
+    def learn_prompts(self) -> None:
+        """Let a new encoder learn how the embeddings of the training prompts spread; one from elsewhere knows."""
+        if not self.config.text_encoder:
+            return
+        values = encoder_conditions(self.encoder.config, self.slices)
+        table = prompt_table(self.text_model, self.encoder, values, len(self.slices), seed=self.config.seed)
+        self.encoder.learn_text(table.embeddings)
+
     @property
     def text_parts(self) -> dict[str, Any]:
         """The pipeline's components for prompts; empty for a model without them."""

@@ -40,6 +40,7 @@ class Run:
         self.validation_slices = load_slices(config.data, config.validation_split) if config.validation_split else None
         with seeded_weights(config.seed):
             self.family = family_class(config, self.train_slices)
+        self.family.learn_prompts()
         self.train = self.family.tensors(self.train_slices)
         self.validation = self.family.tensors(self.validation_slices) if self.validation_slices else None
         self.family.averaged.to(self.accelerator.device)
