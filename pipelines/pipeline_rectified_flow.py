@@ -118,8 +118,8 @@ class RectifiedFlowPipeline(DiffusionPipeline):
             raise ValueError(f"solver must be 'euler' or 'heun', got {solver!r}")
         if solver == "heun" and self.duration_encoder is not None:
             raise ValueError(
-                "solver='heun' averages two velocities, and this flow map predicts the average over the whole step "
-                "itself; use solver='euler'"
+                "solver='heun' averages two velocities, and in the steps it learned this flow map predicts the average "
+                "over the whole step itself; use solver='euler', for more steps too"
             )
         if output_type not in ("pt", "np", "pil"):
             raise ValueError(f"output_type must be 'pt', 'np' or 'pil', got {output_type!r}")

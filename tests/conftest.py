@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,20 +36,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _seeded_module() -> None:
-    """See `_seeded`; for what the fixtures of a module draw."""
-    _seed()
+def _own_accelerator() -> Iterator[None]:
+    """Let a module train in another precision than the one before it: a process has one accelerator's state."""
+    yield
+    if "accelerate" in sys.modules:
+        sys.modules["accelerate"].state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@pytest.fixture(autouse=True)
-def _seeded(_seeded_module: None) -> None:
-    """Weights that a test draws are the same in every run, whatever ran before it in the same process."""
-    _seed()
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef) -> None:
+    """Let what a fixture draws be the same in every run, whatever ran before it in this process."""
+    _seed(fixturedef.argname)
 
 
-def _seed() -> None:
-    if "torch" in sys.modules:  # tests without it need not wait for it
-        sys.modules["torch"].manual_seed(0)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item) -> None:
+    """The same for what a test draws itself."""
+    _seed(item.name)
+
+
+def _seed(name: str) -> None:
+    if "torch" in sys.modules:  # else its own first seed is fixed
+        sys.modules["torch"].manual_seed(zlib.crc32(name.encode()))
 
 
 def pytest_unconfigure() -> None:

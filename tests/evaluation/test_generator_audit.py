@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from cmrsynth.cli import app
@@ -146,3 +147,25 @@ def test_a_run_folder_gives_its_discriminator_back_for_the_data_it_was_trained_o
     np.testing.assert_allclose(score(train.select([3])), whole[[3]], rtol=1e-4)
     with pytest.raises(InputError, match="was not trained on"):
         load_discriminator(tmp_path, load_slices(wide_folder, "test"))
+
+
+def test_a_discriminator_is_told_the_prompts_it_was_trained_with(wide_folder, text_model, tmp_path, monkeypatch):
+    from cmrsynth.models import ConditionEncoder
+    from cmrsynth.training.gan import build_gan
+    from cmrsynth.training.gan_audit import load_discriminator
+    from cmrsynth.training.gan_config import GanConfig
+    from cmrsynth.training.run import Run
+
+    settings = {"data": str(wide_folder), "output": str(tmp_path), "max_train_steps": 1, "sample_steps": 0}
+    settings |= {"block_out_channels": [8, 8], "latent_dim": 4, "discriminator_channels": [8, 8], "batch_size": 4}
+    settings |= {"discriminator_scales": 1, "text_encoder": str(text_model), "mixed_precision": "no"}
+    run = Run(GanConfig(**settings, validation_split=""), build_gan)
+    run.train_step()
+    run.save()
+    told = []
+    forward = ConditionEncoder.forward
+    monkeypatch.setattr(ConditionEncoder, "forward", lambda self, rows: told.append(rows) or forward(self, rows))
+    train = load_slices(wide_folder, "train")
+    load_discriminator(tmp_path, train)(train.select([0, 5]))
+    whole = run.train.prompts[run.train.prompt_of_row[[0, 5], 0]]
+    torch.testing.assert_close(told[0][:, -whole.shape[1] :], whole)

@@ -32,7 +32,6 @@ def judged(sets, monkeypatch):
     )
 
 
-@pytest.mark.slow  # the catalogue of planted failures holds this case too
 def test_other_real_patients_pass(sets, judged):
     figure = judged(sets[2].images)
     assert figure.verdict == GOOD, figure

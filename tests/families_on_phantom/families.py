@@ -79,7 +79,7 @@ FAMILIES = {
         ControlNetConfig, ControlNet, 600, CONTROL, ("base", "flow_without_masks"), dice=0.85, distance=5
     ),
     "few_step": Training(
-        FewStepConfig, build_few_step, 150, FEW_STEP, ("teacher", "flow_spade"), dice=0.85, distance=5
+        FewStepConfig, build_few_step, 150, FEW_STEP, ("teacher", "flow_spade"), dice=0.85, distance=2
     ),
     "diffusion": Training(DiffusionConfig, Diffusion, 700, UNET, dice=0.85, distance=4.5),
     "diffusion_spade": Training(DiffusionConfig, Diffusion, 700, SPADE, dice=0.85, distance=4.5),

@@ -22,7 +22,7 @@ def test_a_family_learns_the_phantom(family, judge, untrained, trained) -> None:
     before, after = judge.images(untrained(name).pipeline()), judge.images(pipeline)
     limit = asked.distance * judge.distance(judge.train.images)
     assert judge.distance(after) < limit, (judge.distance(after), limit)
-    if not asked.needs:
+    if not asked.needs or name == "few_step":  # before it is trained, a student is its teacher in few steps
         assert judge.distance(before) > limit, "images of an untrained model pass"
     if asked.dice is None:
         return

@@ -205,6 +205,20 @@ def test_another_text_model_does_not_continue_a_run(toy_folder: Path, text_model
         trained("flow", toy_folder, tmp_path / "run", text_encoder=str(other))
 
 
+def test_a_run_from_before_prompts_were_standardised_is_not_continued(
+    toy_folder: Path, text_model: Path, tmp_path: Path
+) -> None:
+    run = trained("flow", toy_folder, tmp_path / "run", until=1, text_encoder=str(text_model))
+    run.save()
+    path = tmp_path / "run" / "checkpoint-00000001" / "state.json"
+    state = json.loads(path.read_text())
+    assert len(state["text_statistics"]["mean"]) == run.train.prompts.shape[1]
+    del state["text_statistics"]
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError, match="before prompts were standardised"):
+        trained("flow", toy_folder, tmp_path / "run", text_encoder=str(text_model))
+
+
 def test_draws_withhold_prompts_leave_parts_out_and_let_them_speak_alone(
     toy_folder: Path, text_model: Path, tmp_path: Path
 ) -> None:

@@ -127,7 +127,7 @@ def test_a_student_is_told_the_prompts_its_teacher_was(config, method: str, text
     family, batch = family_of(taught_by(config, pipe, method=method, discriminator_scales=1))
     assert batch.conditions.shape[1] == 1 + width
     assert batch.conditions.isfinite().all()  # a missing prompt is NaN
-    family.learn_prompts()  # not from the student's data: its weights begin as the teacher's
+    # not learned from the student's data: its weights begin as the teacher's
     assert family.encoder.config.text_statistics == pipe.condition_encoder.config.text_statistics
     assert family.pipeline(family.averaged).text_encoder is not None
     for phase in family.phases:
@@ -311,6 +311,23 @@ def test_the_finished_pipeline_takes_few_steps_and_states_its_teacher(config, me
 def test_a_teacher_that_cannot_work_is_refused_with_the_reason(config, pipe, message: str) -> None:
     with pytest.raises(InputError, match=message):
         family_of(taught_by(config, pipe()))
+
+
+def test_pairs_of_partial_masks_need_a_teacher_that_saw_some(config) -> None:
+    whole, partial = teacher(), teacher()
+    for pipe, share in ((whole, 0.0), (partial, 0.2)):
+        pipe.condition_encoder.register_to_config(class_dropout=share)
+    settings = {"method": "reflow", "class_dropout": 0.5, "pairs": 4, "batch_size": 4}
+    with pytest.raises(InputError, match="trained without class dropout"):
+        family_of(taught_by(config, whole, **settings))
+    family_of(taught_by(config, partial, **settings))
+
+
+def test_the_grids_of_a_flow_map_take_no_more_steps_than_it_learned(config) -> None:
+    for steps, expected in (([1, 2], 2), ([1, 8], 4)):
+        asked = {"sample_inference_steps": 4, "steps": steps, "discriminator_scales": 1}
+        family, _ = family_of(taught_by(config, teacher(), **asked))
+        assert family.sampling()["num_inference_steps"] == expected
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,8 @@ def weights(run: Path, step: int) -> torch.Tensor:
     return torch.cat([network[key].flatten() for network in networks for key in sorted(network)])
 
 
-@pytest.mark.slow  # the core is the flow's, whose two processes are compared in every run of the tests
 @pytest.mark.dist
-@pytest.mark.parametrize("architecture", ["spade", "r3gan"])
+@pytest.mark.parametrize("architecture", ["spade", pytest.param("r3gan", marks=pytest.mark.slow)])
 def test_two_processes_train_what_one_trains(architecture: str, toy_folder: Path, tmp_path: Path) -> None:
     shared = ("--architecture", architecture, "--max-train-steps", "4", "--sample-steps", "0")
     runs = [

@@ -36,6 +36,12 @@ ARGUMENTS = (
 )
 
 
+def train_here(run: Path, data: Path, *arguments: str) -> None:
+    """What `launch` does with one process, without the seconds that a program takes to start."""
+    given = ["--config", str(TINY), "--data", str(data), "--output", str(run), *ARGUMENTS, *arguments]
+    train(parse_config(RectifiedFlowConfig, given), RectifiedFlow)
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     parts = {p.parent.name: load_file(p) for p in (run / "pipeline").glob("*/*.safetensors")}
     return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
@@ -78,9 +84,9 @@ def kill_when(run: Path, process, *, files: int, delay: float) -> None:
 
 
 @pytest.mark.dist
-def test_a_run_killed_at_several_moments_reaches_the_same_weights(tmp_path: Path, launch) -> None:
+def test_a_run_killed_at_several_moments_reaches_the_same_weights(tmp_path: Path, toy_folder: Path, launch) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert launch(straight, *ARGUMENTS).returncode == 0
+    train_here(straight, toy_folder)
     moments = random.Random(0)
     killed = 0
     for files in (0, 2):  # before the first checkpoint; then at a random moment around a later one
@@ -116,11 +122,12 @@ def test_killed_at_random_times(tmp_path: Path, launch, seed: int) -> None:
     assert_same(straight, broken)
 
 
+@pytest.mark.slow  # the SPADE GAN's two processes, of which more must agree, are compared in every run of the tests
 @pytest.mark.dist
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, toy_folder: Path, launch) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     kept = ("--checkpoints-kept", "99")
-    assert launch(one, *ARGUMENTS, *kept, "--batch-size", "8").returncode == 0
+    train_here(one, toy_folder, *kept, "--batch-size", "8")
     process = launch(two, *ARGUMENTS, *kept, "--batch-size", "4", processes=2)
     assert process.returncode == 0, process.output
     assert json.loads((two / "checkpoint-00000024" / "state.json").read_text())["processes"] == 2
@@ -147,8 +154,7 @@ def test_a_continuation_with_other_settings_is_refused_and_a_longer_one_is_not(
     run = tmp_path / "run"
 
     def go_on(*arguments: str) -> None:
-        given = ["--config", str(TINY), "--data", str(toy_folder), "--output", str(run), *ARGUMENTS, *arguments]
-        train(parse_config(RectifiedFlowConfig, given), RectifiedFlow)
+        train_here(run, toy_folder, *arguments)
 
     go_on("--max-train-steps", "4")
     card = run / "pipeline" / "README.md"

@@ -33,7 +33,9 @@ def generate(
     images_per_mask: Annotated[int, typer.Option(min=1, help="Images of each mask, with different noise.")] = 1,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Sampling steps; by default 10 of a flow, 50 of a diffusion model."),
+        typer.Option(
+            min=1, help="Sampling steps; by default 10 of a flow, those a few-step flow learned, 50 of diffusion."
+        ),
     ] = None,
     solver: Annotated[
         str | None,

@@ -18,6 +18,7 @@ from cmrsynth.comparison.trainings import family_error
 from cmrsynth.evaluation.figure import Figure
 from cmrsynth.evaluation.settings import EvaluationSettings
 from cmrsynth.provenance import provenance
+from cmrsynth.training.few_step_config import FewStepConfig
 
 FILE_NAME = "comparison.json"
 
@@ -126,9 +127,15 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Comparison:
     )
 
 
-def _flow_maps(plan: Plan) -> list[str]:
-    """Return the students that learned whole steps of a few lengths, and no others."""
-    return [name for name in plan.teachers if plan.trainings[name].settings.get("method", "shortcut") == "shortcut"]
+def _flow_maps(plan: Plan) -> dict[str, list[int]]:
+    """Return the students that learned whole steps of a few lengths, and in how many steps those make an image."""
+    default = FewStepConfig(plan.data, str(plan.output), teacher="of the plan", max_train_steps=1)
+    settings = {name: plan.trainings[name].settings for name in plan.teachers}
+    return {
+        name: list(given.get("steps", default.steps))
+        for name, given in settings.items()
+        if given.get("method", default.method) == "shortcut"
+    }
 
 
 def _family(plan: Plan, name: str, failed: Mapping[str, str]) -> FamilyResult:

@@ -145,15 +145,15 @@ def _statements(comparison: Comparison) -> list[Table]:
         (
             Cell(s.family if s.of == s.family else f"{s.family} beside its teacher {s.of}"),
             *(Cell(str(s.steps)), Cell(str(s.of_steps)), Cell(f"{s.ratio:.2f}"), Cell(f"{s.difference:+.3f}")),
-            Cell(s.outcome, verdict="good" if s.holds and s.of_real else "look closer"),
+            Cell(s.outcome, verdict="good" if s.holds and s.like_real else "look closer"),
         )
         for s in comparison.statements
     ]
     columns = ("family", "few steps", "many steps", "ratio of distances", "difference of AUCs", "reached")
     note = (
         f"Few steps reach the texture of many where the sliced Wasserstein distance at the finest level is at most "
-        f"{WORSE_BY:.0%} larger and the two-sample AUC at most {AUC_APART:g} higher. It is far from real images where "
-        "the distance of the many steps lies above the 95 % interval of real patients."
+        f"{WORSE_BY:.0%} larger and the two-sample AUC at most {AUC_APART:g} higher. It is not that of real images "
+        "where their own distance lies above the 95 % interval of real patients."
     )
     return [Table("Do few steps reach the texture of many?", columns, tuple(rows), note)]
 

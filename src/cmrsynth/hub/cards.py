@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path, PurePath
@@ -120,8 +120,17 @@ def _network(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
         "vocabularies": encoder.get("vocabularies") or {},
         "scalars": encoder.get("scalars") or {},
         "prompts": bool(encoder.get("text_dim")),
-        "steps": " or ".join(str(n) for n in found.get("duration_encoder", {}).get("steps", [])),
+        "steps": " or ".join(map(str, _learned_steps(found["duration_encoder"])))
+        if "duration_encoder" in found
+        else "",
     }
+
+
+def _learned_steps(config: dict[str, Any]) -> Sequence[int]:
+    """Return in how many steps a flow map learned to make an image; what the file leaves out is the default."""
+    from cmrsynth.models import DurationEncoder
+
+    return DurationEncoder.from_config(config).config.steps
 
 
 def _pipeline_hash(folder: Path) -> str:

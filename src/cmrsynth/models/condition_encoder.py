@@ -160,7 +160,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             longest = prompts[lengths.index(max(lengths))]
             raise ValueError(f"{longest!r} has {max(lengths)} tokens, and the text model reads {limit}; shorten it")
         tokens = tokenizer(prompts, padding="max_length", return_tensors="pt")
-        with torch.no_grad():
+        # standardising would amplify what a lower precision rounds off
+        with torch.no_grad(), torch.autocast(text_encoder.device.type, enabled=False):
             output = text_encoder(**tokens.to(text_encoder.device))
         pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
         return self._standardised_text(pooled.float())

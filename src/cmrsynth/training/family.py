@@ -65,22 +65,21 @@ class Family(ABC):
         """Return the sampling pipeline with these weights (a copy of `self.averaged`)."""
 
     def tensors(self, slices: SliceSet) -> TrainingSlices:
-        """Return the tensors of a split with the rows of its conditions and its prompts."""
+        """Return the tensors of a split with the rows of its conditions and its prompts.
+
+        Those of the training split, which come first, teach a new encoder how the embeddings of prompts spread.
+        """
         values = encoder_conditions(self.encoder.config, slices)
         rows = self.encoder.encode(len(slices), **values)
         if self.text_model is None:
             return TrainingSlices.from_slices(slices, rows, self.encoder)
         table = prompt_table(self.text_model, self.encoder, values, len(slices), seed=self.config.seed)
-        prompts = {"prompts": table.embeddings, "prompt_of_row": table.of_row}
+        embeddings = table.embeddings
+        is_new = self.config.text_encoder and self.encoder.config.text_statistics is None  # not a teacher's or a base's
+        if is_new and slices is self.slices:
+            embeddings = self.encoder.learn_text(embeddings)
+        prompts = {"prompts": embeddings, "prompt_of_row": table.of_row}
         return TrainingSlices.from_slices(slices, rows, self.encoder, **prompts)
-
-    def learn_prompts(self) -> None:
-        """Let a new encoder learn how the embeddings of the training prompts spread; one from elsewhere knows."""
-        if not self.config.text_encoder:
-            return
-        values = encoder_conditions(self.encoder.config, self.slices)
-        table = prompt_table(self.text_model, self.encoder, values, len(self.slices), seed=self.config.seed)
-        self.encoder.learn_text(table.embeddings)
 
     @property
     def text_parts(self) -> dict[str, Any]:

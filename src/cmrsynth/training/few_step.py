@@ -107,6 +107,11 @@ class Shortcut(FewStepFlow):
             judged = self.in_space(AdversaryObjective(adversary))
             self.phases += (Phase("discriminator", judged, betas, config.discriminator_rate_factor),)
 
+    def sampling(self) -> dict[str, Any]:
+        """Return the options of the sample grids: in more steps than it learned, a flow map is an ordinary flow."""
+        steps = min(self.config.sample_inference_steps, max(self.config.steps))
+        return {**super().sampling(), "num_inference_steps": steps}
+
     def adversary(self) -> Adversary:
         """Return an untrained discriminator of images, or latents, with their masks and conditions."""
         config, conditions = self.config, self.encoder.config
@@ -180,7 +185,7 @@ def load_teacher(config: FewStepConfig, slices: SliceSet) -> RectifiedFlowPipeli
 
     Raises:
         InputError: it is no rectified flow, needs few steps already, learned other images, or never saw conditions
-            withheld where the configuration withholds them.
+            or classes withheld where the configuration withholds them.
     """
     location, teacher = config.teacher, load_pipeline(config.teacher)
     if not isinstance(teacher, RectifiedFlowPipeline):
@@ -194,6 +199,12 @@ def load_teacher(config: FewStepConfig, slices: SliceSet) -> RectifiedFlowPipeli
             location,
             "trained without condition dropout: it cannot teach what to do where all conditions are withheld",
             "use condition_dropout: 0",
+        )
+    if config.method == "reflow" and config.class_dropout and teacher.condition_encoder.config.class_dropout == 0:
+        raise InputError(
+            location,
+            "trained without class dropout: it cannot make pairs from part of a mask",
+            "use class_dropout: 0, or a teacher trained with it",
         )
     return teacher.to("cpu")
 

@@ -47,11 +47,13 @@ def load_discriminator(run: Path, train: SliceSet) -> Callable[[SliceSet], np.nd
     phase = next(phase for phase in gan.phases if phase.name == "discriminator")
     phase.objective.load_state_dict(load_file(checkpoint / WEIGHTS))
     judging = phase.objective.judging.eval()
+    gan.encoder.register_to_config(text_statistics=state.get("text_statistics"))
 
     def score(part: SliceSet) -> np.ndarray:
         encoder, found = judging["condition_encoder"], []
         values = encoder_conditions(encoder.config, part)
-        text = gan.text_model and gan.text_model.embed(compiled_prompts(values, len(part)), encoder)
+        # as in training, the generator's encoder embeds the prompts of both
+        text = gan.text_model and gan.text_model.embed(compiled_prompts(values, len(part)), gan.encoder)
         conditions = encoder.encode(len(part), text=text, **values)
         images = torch.from_numpy(part.images)[:, None] * 2 - 1
         masks = one_hot(torch.from_numpy(part.masks))

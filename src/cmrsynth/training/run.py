@@ -40,7 +40,6 @@ class Run:
         self.validation_slices = load_slices(config.data, config.validation_split) if config.validation_split else None
         with seeded_weights(config.seed):
             self.family = family_class(config, self.train_slices)
-        self.family.learn_prompts()
         self.train = self.family.tensors(self.train_slices)
         self.validation = self.family.tensors(self.validation_slices) if self.validation_slices else None
         self.family.averaged.to(self.accelerator.device)
@@ -84,6 +83,8 @@ class Run:
             raise InputError(checkpoint, "the training data have changed since", "start again with another --output")
         if saved.get("text_model") != self.text_model_fingerprint:
             raise InputError(checkpoint, "the text model has changed since", "start again with another --output")
+        if self.config.text_encoder and not saved.get("text_statistics"):
+            raise InputError(checkpoint, "began before prompts were standardised", "start again with another --output")
         state = load_checkpoint(
             checkpoint,
             accelerator=self.accelerator,
@@ -102,6 +103,7 @@ class Run:
             "seconds": self.seconds,
             "data_fingerprint": self.train_slices.fingerprint,
             "text_model": self.text_model_fingerprint,
+            "text_statistics": self.family.encoder.config.text_statistics,
             "precision": self.accelerator.mixed_precision,
             "family": self.family.state(),
         }
