@@ -48,8 +48,8 @@ class MaskGeneratorPipeline(DiffusionPipeline):
         pixel_spacing_mm: in-plane spacing of the training masks (0 = not stated).
         anatomy: what real masks show: {"labels": annotated labels, "levels": {slice level or "any": {"present": sets
             of structures seen together, "tolerated": faults that real masks have too, "least_enclosed": share of the
-            cavity's border that must face myocardium}}}. Without it, nothing is refused but scattered structures,
-            holes and an open cavity.
+            cavity's border that must face myocardium, "least_pixels": of each structure that is there}}}. Without
+            it, nothing is refused but scattered structures, holes and an open cavity.
 
     Source: Kingma and Welling 2014, arXiv:1312.6114.
     """
@@ -116,8 +116,9 @@ class MaskGeneratorPipeline(DiffusionPipeline):
 
         Returns:
             Of "absent" (a set of structures that real masks of this level do not show), "lv_pieces", "myo_pieces",
-            "rv_pieces" (more than one 8-connected region), "hole" (background within the left ventricle), and
-            "lv_open" (less of the cavity's border faces myocardium than in real masks).
+            "rv_pieces" (more than one 8-connected region), "hole" (background within the left ventricle), "sliver"
+            (a structure of fewer pixels than in real masks), and "lv_open" (less of the cavity's border faces
+            myocardium than in real masks).
         """
         levels = self.config.anatomy.get("levels", {})
         real = levels.get(slice_level, levels.get(ANY_LEVEL, {}))
@@ -125,6 +126,9 @@ class MaskGeneratorPipeline(DiffusionPipeline):
         wrong = [name for name in found["faults"] if name not in real.get("tolerated", ())]
         if found["present"] not in real.get("present", [found["present"]]):
             wrong.append("absent")
+        least = real.get("least_pixels", {})
+        if any(count < least.get(label, 0) for label, count in found["pixels"].items()):
+            wrong.append("sliver")
         if found["lv_enclosed"] < real.get("least_enclosed", 1.0):
             wrong.append("lv_open")
         return wrong
@@ -251,11 +255,12 @@ def topology(labels: np.ndarray) -> dict[str, Any]:
     Returns:
         `present`: the labels that are there, as a text such as "123"; `faults`: of "lv_pieces", "myo_pieces",
         "rv_pieces" (more than one 8-connected region) and "hole" (background enclosed by the left ventricle);
-        `lv_enclosed`: share of the cavity's border that faces myocardium, 1 where either is absent.
+        `pixels`: how many each label has that is there; `lv_enclosed`: share of the cavity's border that faces
+        myocardium, 1 where either is absent.
 
     >>> ring = np.pad(np.array([[LV]]), 1, constant_values=MYO)
     >>> topology(np.pad(ring, 1))
-    {'present': '12', 'faults': [], 'lv_enclosed': 1.0}
+    {'present': '12', 'faults': [], 'pixels': {'1': 1, '2': 8}, 'lv_enclosed': 1.0}
     """
     labels = np.pad(np.asarray(labels), 1)  # what leaves the image is not enclosed
     present = [label for label in STRUCTURES.values() if (labels == label).any()]
@@ -268,7 +273,8 @@ def topology(labels: np.ndarray) -> dict[str, Any]:
         beyond = [(labels == LV, np.roll(labels, step, axis)) for axis in (0, 1) for step in (1, -1)]
         border = sum(int((cavity & (near != LV)).sum()) for cavity, near in beyond)
         enclosed = sum(int((cavity & (near == MYO)).sum()) for cavity, near in beyond) / border
-    return {"present": "".join(map(str, present)), "faults": wrong, "lv_enclosed": enclosed}
+    pixels = {str(label): int((labels == label).sum()) for label in present}  # texts, as keys in JSON are
+    return {"present": "".join(map(str, present)), "faults": wrong, "pixels": pixels, "lv_enclosed": enclosed}
 
 
 def _in_one_piece(region: np.ndarray, neighbours: int) -> bool:

@@ -77,6 +77,14 @@ def test_faults_are_named(pipeline, labels: np.ndarray, faults: list[str]) -> No
     assert pipeline.faults(labels) == faults
 
 
+def test_a_structure_smaller_than_real_ones_is_a_sliver(pipeline) -> None:
+    pixels = int((heart() == RV).sum())
+    for least, faults in ((pixels, []), (pixels + 1, ["sliver"])):
+        any_level = {**pipeline.config.anatomy["levels"]["any"], "least_pixels": {"1": 1, "2": 1, "3": least}}
+        pipeline.register_to_config(anatomy={"labels": [1, 2, 3], "levels": {"any": any_level}})
+        assert pipeline.faults(heart()) == faults
+
+
 def test_a_slice_level_has_the_allowance_of_its_real_masks(pipeline) -> None:
     levels = {
         **pipeline.config.anatomy["levels"],

@@ -13,7 +13,7 @@ import torch
 from cmrsynth.data.loading import load_slices
 from cmrsynth.errors import InputError
 from cmrsynth.hub.load import load_pipeline
-from cmrsynth.labels import LV, MYO
+from cmrsynth.labels import LV, MYO, RV
 from cmrsynth.training.batches import Withholding, draw_batch
 from cmrsynth.training.mask_generator import MaskGenerator, real_anatomy, signed_distances
 from cmrsynth.training.mask_generator_config import MaskGeneratorConfig
@@ -63,7 +63,10 @@ def test_the_anatomy_of_real_masks_is_learned_per_level(toy_folder: Path) -> Non
     assert anatomy["labels"] == [1, 2, 3]
     assert anatomy["levels"]["basal"]["tolerated"] == ["lv_pieces"]
     assert anatomy["levels"]["basal"]["least_enclosed"] < 1.0
-    assert anatomy["levels"]["mid"] == {"present": ["123"], "tolerated": [], "least_enclosed": 1.0}
+    mid = slices.masks[slices.slice_level == "mid"]
+    least = {str(label): int((mid == label).sum((1, 2)).min()) for label in (LV, MYO, RV)}
+    expected = {"present": ["123"], "tolerated": [], "least_pixels": least, "least_enclosed": 1.0}
+    assert anatomy["levels"]["mid"] == expected
     assert set(real_anatomy(slices.select(range(12)))["levels"]) == {"any"}  # too few of each level to tell
 
 
@@ -72,7 +75,9 @@ def test_where_only_the_cavity_is_annotated_only_the_cavity_is_drawn(toy_folder:
     cavity = replace(slices, masks=np.where(slices.masks == LV, slices.masks, 0), annotated_labels=(LV,))
     anatomy = real_anatomy(cavity)
     assert anatomy["labels"] == [LV]
-    assert anatomy["levels"]["any"] == {"present": ["1"], "tolerated": [], "least_enclosed": 1.0}
+    sizes = [int((mask == LV).sum()) for mask in slices.masks]
+    expected = {"present": ["1"], "tolerated": [], "least_pixels": {"1": min(sizes)}, "least_enclosed": 1.0}
+    assert anatomy["levels"]["any"] == expected
 
 
 def state_of(run: Run) -> dict[str, torch.Tensor]:
@@ -91,7 +96,7 @@ def test_an_interrupted_run_reaches_the_same_weights(toy_folder: Path, tmp_path:
     first.save()
     second = Run(config, MaskGenerator)
     second.resume()
-    assert second.family.state() == first.family.state() == {"step": 3, "kl_weight": 0.75}
+    assert second.family.state() == first.family.state() == {"step": 3, "kl_weight": 0.75 * config.kl_weight}
     while second.step < 6:
         second.train_step()
     ours, theirs = state_of(second), state_of(straight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from cmrsynth.training.mask_generator_config import MaskGeneratorConfig
 from cmrsynth.training.rectified_flow import held_out_loss
 from cmrsynth.training.variational import VariationalFamily
 
+SLIVER_BELOW = 0.01  # quantile of a structure's sizes in real masks
 TOLERATED_FROM = 0.05  # share of real masks with a fault from which generated ones may have it
 PRESENT_FROM = 0.01  # share of real masks with a set of structures from which generated ones may have it
 FEWEST = 20  # real masks of a slice level; with fewer, those of all levels decide
@@ -123,7 +124,8 @@ def real_anatomy(slices: SliceSet) -> dict[str, Any]:
     """Return what real masks show, overall and at each slice level, as `MaskGeneratorPipeline` needs it.
 
     A fault that 5 % of the real masks have is tolerated; the cavity may be as open as the most open 5 % of them
-    (at the base the myocardium is often not a closed ring); masks without any structure are left out.
+    (at the base the myocardium is often not a closed ring), and a structure as small as the smallest 1 %; masks
+    without any structure are left out.
     """
     found = [topology(mask) for mask in slices.masks]
     filled = np.array([bool(x["present"]) for x in found])
@@ -141,8 +143,13 @@ def real_anatomy(slices: SliceSet) -> dict[str, Any]:
 def _real_level(found: list[dict[str, Any]]) -> dict[str, Any]:
     faults = Counter(name for x in found for name in x["faults"])
     present = Counter(x["present"] for x in found)
+    sizes: defaultdict[str, list[int]] = defaultdict(list)
+    for x in found:
+        for label, pixels in x["pixels"].items():
+            sizes[label].append(pixels)
     return {
         "present": sorted(name for name, count in present.items() if count >= PRESENT_FROM * len(found)),
         "tolerated": sorted(name for name, count in faults.items() if count >= TOLERATED_FROM * len(found)),
+        "least_pixels": {label: int(np.quantile(of_label, SLIVER_BELOW)) for label, of_label in sorted(sizes.items())},
         "least_enclosed": float(np.quantile([x["lv_enclosed"] for x in found], 0.05)),
     }
