@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,25 +14,18 @@ from torch import Tensor, nn
 from cmrsynth.attacks.denoiser import bind
 from cmrsynth.data.loading import load_slices
 from cmrsynth.errors import InputError
-from cmrsynth.evaluation.encoder import cardiac_encoder
-from cmrsynth.evaluation.segmenter import train_segmenter
 from cmrsynth.hub.export import export_pipeline
 from cmrsynth.hub.load import load_pipeline
 from cmrsynth.labels import one_hot
-from cmrsynth.metrics.frechet import frechet_distance
-from cmrsynth.metrics.overlap import dice
-from cmrsynth.metrics.texture import sliced_wasserstein
 from cmrsynth.models import ConditionEncoder, DurationEncoder, MaskControlNet, MaskDiT, MaskUNet, SpadeUNet
 from cmrsynth.pipelines import MaskDiffusionPipeline, RectifiedFlowPipeline
 from cmrsynth.training.batches import Batch, Withholding, draw_batch
-from cmrsynth.training.config import RectifiedFlowConfig
 from cmrsynth.training.family import seeded_weights
 from cmrsynth.training.few_step import FewStepFlow, build_few_step
 from cmrsynth.training.few_step_config import FewStepConfig
 from cmrsynth.training.flow_map import FlowMap
 from cmrsynth.training.program import train
 from cmrsynth.training.prompts import load_text_model
-from cmrsynth.training.rectified_flow import RectifiedFlow
 from cmrsynth.training.run import Run
 from cmrsynth.training.shortcut import ShortcutObjective
 
@@ -349,39 +340,3 @@ def test_the_grids_of_a_flow_map_take_no_more_steps_than_it_learned(config) -> N
 def test_settings_that_cannot_work_are_refused_with_the_reason(config, settings, message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(config, **settings)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_four_steps_reach_the_texture_of_fifty_on_the_phantom(tmp_path: Path) -> None:
-    # the thresholds below are goals for this budget, not yet confirmed by a run
-    data, size = tmp_path / "data", ("--size", "32", "--spacing", "4.0")
-    command = [sys.executable, "-m", "cmrsynth.cli", "build", "phantom", "--output", str(data), *size]
-    subprocess.run([*command, "--num-patients", "40"], check=True, capture_output=True)
-    shared = {"data": str(data), "sample_steps": 0}
-    shape = {"block_out_channels": [16, 32, 64], "attention_levels": [2], "conditioning": "spade"}
-    first = RectifiedFlowConfig(output=str(tmp_path / "teacher"), max_train_steps=1500, **shared, **shape)
-    train(first, RectifiedFlow)
-    taught = {"teacher": str(tmp_path / "teacher" / "pipeline"), "max_train_steps": 1500, "batch_size": 8}
-    train(FewStepConfig(output=str(tmp_path / "run"), **shared, **taught), build_few_step)
-    test, real = load_slices(data, "test"), load_slices(data, "train")
-    path, labels = tmp_path / "segmenter.safetensors", test.annotated_labels
-    segmenter = train_segmenter(real.images, real.masks, labels, updates=400, batch_size=16, seed=0, path=path)
-    encoder, masks = cardiac_encoder(segmenter, real.images), one_hot(torch.from_numpy(test.masks))
-
-    def figures(run: str, steps: int) -> tuple[float, float, float]:
-        pipe = load_pipeline(tmp_path / run / "pipeline")
-        options = {"num_inference_steps": steps, "solver": "euler", "generator": seeds(*range(len(test)))}
-        images = pipe(masks, **options, output_type="np").images[..., 0]
-        overlap = float(np.mean([dice(segmenter.predict(images), test.masks, label) for label in labels]))
-        texture = sliced_wasserstein(images, test.images)["level_0"]
-        return texture, frechet_distance(encoder(images), encoder(test.images)), overlap
-
-    texture, _, overlap = figures("teacher", 50)
-    for steps in (1, 2, 4):
-        ours, theirs = figures("run", steps), figures("teacher", steps)
-        assert ours[0] < 0.7 * theirs[0], (steps, ours, theirs)
-        assert ours[1] < theirs[1], (steps, ours, theirs)
-        assert ours[2] > 0.9 * overlap, (steps, ours, overlap)
-    assert figures("run", 4)[0] < 1.2 * texture
-    assert figures("run", 1)[0] < figures("teacher", 10)[0]
