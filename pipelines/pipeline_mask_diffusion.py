@@ -112,7 +112,9 @@ class MaskDiffusionPipeline(DiffusionPipeline):
             raise ValueError(f"eta is the noise of DDIM, and the scheduler is {type(scheduler).__name__}; leave it 0")
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must be between 0 (no noise) and 1 (as in DDPM), got {eta}")
-        self.condition_encoder.check_guidance(guidance_scale, mask_guidance_scale, self.config.condition_dropout)
+        self.condition_encoder.check_guidance(
+            guidance_scale, mask_guidance_scale, self.config.condition_dropout, self.mask_channels
+        )
         self.condition_encoder.check_control(self.controlnet, control_scale, control_range)
         if mask is not None:
             factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor

@@ -124,7 +124,9 @@ class RectifiedFlowPipeline(DiffusionPipeline):
         if output_type not in ("pt", "np", "pil"):
             raise ValueError(f"output_type must be 'pt', 'np' or 'pil', got {output_type!r}")
         _check_scheduler(self.scheduler)
-        self.condition_encoder.check_guidance(guidance_scale, mask_guidance_scale, self.config.condition_dropout)
+        self.condition_encoder.check_guidance(
+            guidance_scale, mask_guidance_scale, self.config.condition_dropout, self.mask_channels
+        )
         self.condition_encoder.check_control(self.controlnet, control_scale, control_range)
         if mask is not None:
             factor = 2 ** (len(self.unet.config.block_out_channels) - 1) * self.latent_factor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cmrsynth.comparison.plan import read_plan
 from cmrsynth.comparison.rows import rows_of
 from cmrsynth.comparison.tables import FLOOR, tables_of
 from cmrsynth.data.loading import load_split
+from cmrsynth.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,14 @@ def test_what_another_plan_left_is_neither_shown_nor_mixed_in(compared) -> None:
     shown = again("report")
     assert next(f for f in shown.families if f.name == "vae").by_steps[0].why == "not sampled yet"
     again("sample")
+
+
+@pytest.mark.parametrize("stage", ["sample", "score", "report"])
+def test_runs_of_other_settings_are_not_taken_for_those_of_an_edited_plan(compared, stage: str) -> None:
+    plan = compared[0].plan
+    vae = plan.trainings["vae"]
+    faster = replace(vae, settings={**vae.settings, "learning_rate": 0.5})
+    for other, named in ((replace(vae, minutes=99.0), "max_train_minutes"), (faster, "learning_rate")):
+        edited = replace(plan, trainings={**plan.trainings, "vae": other}, equal_minutes=False)
+        with pytest.raises(InputError, match=rf"holds a run of other settings.*{named}"):
+            compare(edited, stages=(stage,), workers=1)

@@ -173,6 +173,15 @@ def test_a_prepared_mask_is_the_mask(pipeline, mask) -> None:
         assert torch.equal(unet(point, 300.0, mask).sample, unet(point, 300.0, prepared=unet.prepare_mask(mask)).sample)
 
 
+def test_mask_guidance_is_refused_by_its_name_and_where_there_is_no_mask(tiny_flow, mask) -> None:
+    pipe = tiny_flow(condition_dropout=0.0)
+    with pytest.raises(ValueError, match=r"mask_guidance_scale is 2\.0, but this model was trained without"):
+        pipe(mask, mask_guidance_scale=2.0)
+    with pytest.raises(ValueError, match="takes no mask"):
+        pipe.condition_encoder.check_guidance(1.0, 2.0, 0.1, 0)
+    pipe.condition_encoder.check_guidance(2.0, None, 0.1, 0)
+
+
 def test_mask_and_attributes_have_guidance_scales_of_their_own(pipeline, mask) -> None:
     noise = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(9))
 

@@ -91,7 +91,7 @@ def generate(
     A plan lists cells with counts; or it has a total, shared by weight; lists make a cell of each combination:
 
       cells:
-        - {pathology: [DCM, HCM], vendor: B, phase: [ED, ES], slice_level: mid, count: 20}
+        - {pathology: [dilated, hypertrophic], vendor: B, phase: [ED, ES], slice_level: mid, count: 20}
 
     Example:
       cmrsynth generate --pipeline runs/acdc/pipeline --masks data/acdc:test --output data/acdc-synthetic

@@ -12,7 +12,7 @@ from cmrsynth.comparison.result import Comparison, collect
 from cmrsynth.comparison.rows import Row, rows_of
 from cmrsynth.comparison.sampling import SampleJob, current_record, sample, slices_of
 from cmrsynth.comparison.scoring import ScoreJob, current_scores, references, score
-from cmrsynth.comparison.trainings import Start, run_trainings
+from cmrsynth.comparison.trainings import Start, run_trainings, unfinished
 from cmrsynth.comparison.workers import run_jobs
 
 STAGES = ("train", "sample", "score", "report")
@@ -41,6 +41,8 @@ def compare(
     names, failed = plan.chosen(only), {}
     if "train" in stages:
         failed |= run_trainings(plan, names, workers, start)
+    else:
+        unfinished(plan, names)  # refuses runs of other settings, whose figures are not this plan's
     rows = [row for name in names if training_record(plan, name) is not None for row in rows_of(plan, name)]
     if "sample" in stages:
         failed |= _sample(plan, rows, workers)

@@ -182,11 +182,16 @@ def _facts(plan: Plan, split: str) -> dict[str, Any]:
     return {"fingerprint": part.fingerprint, "slices": len(part), "patients": len(part.patients)}
 
 
+def _told(amount: int | Sequence[str]) -> str:
+    """Return a number, or the names of attacks; the headline figure needs none."""
+    return str(amount) if isinstance(amount, int) else ", ".join(amount) or "the first alone"
+
+
 def _notes(plan: Plan, families: Sequence[FamilyResult]) -> list[str]:
     """Return what is shortened or unequal, in sentences."""
     ours, usual = plan.scoring, EvaluationSettings()
     fewer = [
-        f"{name.replace('_', ' ')} {getattr(ours, name)} (`cmrsynth evaluate`: {getattr(usual, name)})"
+        f"{name.replace('_', ' ')} {_told(getattr(ours, name))} (`cmrsynth evaluate`: {_told(getattr(usual, name))})"
         for name in ("segmenter_updates", "resamples", "floor_draws", "membership_draws", "membership_attacks")
         if getattr(ours, name) != getattr(usual, name)
     ]

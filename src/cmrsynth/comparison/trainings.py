@@ -60,14 +60,7 @@ def run_trainings(plan: Plan, names: Sequence[str], workers: int, start: Start |
     Raises:
         InputError: a program would refuse its settings, or a folder holds a finished run of other settings.
     """
-    configs = check_settings(plan)
-    needed = {each for name in names for each in (name, *plan.standing_on(name))}
-    prints = {c.train_split: load_slices(plan.data, c.train_split).fingerprint for c in configs.values()}
-    waiting = [
-        name
-        for name in plan.trainings
-        if name in needed and not check_finished(plan, name, configs[name], prints[configs[name].train_split])
-    ]
+    waiting = unfinished(plan, names)
     state = _State(waiting, {}, {})
     start = start or TrainingProcess
     with _display(plan, waiting) as show:
@@ -80,6 +73,26 @@ def run_trainings(plan: Plan, names: Sequence[str], workers: int, start: Start |
             for process in state.running.values():
                 process.terminate()
     return state.failed
+
+
+def unfinished(plan: Plan, names: Sequence[str]) -> list[str]:
+    """Return the trainings that are to be done still, in the order of the plan.
+
+    Args:
+        plan: the plan.
+        names: trainings that are wanted, beside what they stand on.
+
+    Raises:
+        InputError: a program would refuse its settings, or a folder holds a finished run of other settings.
+    """
+    configs = check_settings(plan)
+    needed = {each for name in names for each in (name, *plan.standing_on(name))}
+    prints = {c.train_split: load_slices(plan.data, c.train_split).fingerprint for c in configs.values()}
+    return [
+        name
+        for name in plan.trainings
+        if name in needed and not check_finished(plan, name, configs[name], prints[configs[name].train_split])
+    ]
 
 
 def _begin(plan: Plan, state: _State, workers: int, start: Start) -> None:

@@ -132,8 +132,11 @@ def _rows(generator: Any, plan: tuple[Cell, ...], seed: int, rejected: Counter[s
                     batch_size=1, **given, generator=torch_generator(seed, "mask", number), output_type="np"
                 )
             except ValueError as error:
+                why = str(error).partition(";")[0]  # the rest is for callers of the pipeline
                 raise InputError(
-                    "mask generator", f"no mask for {dict(cell.conditions)}: {error}", "leave that cell out of the plan"
+                    "mask generator",
+                    f"no mask for {dict(cell.conditions)}: {why}",
+                    "train the mask generator longer, or leave that cell out of the plan",
                 ) from error
             rejected.update(drawn.rejected[0])
             yield _row(drawn.masks[0], cell, number, generator)

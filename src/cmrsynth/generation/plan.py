@@ -37,8 +37,8 @@ def read_plan(path: Path) -> tuple[Cell, ...]:
 
         total: 120
         cells:
-          - {pathology: [DCM, HCM], phase: [ED, ES], vendor: B}
-          - {pathology: NOR, slice_level: mid, ejection_fraction: [55, 65], weight: 2}
+          - {pathology: [dilated, hypertrophic], phase: [ED, ES], vendor: B}
+          - {pathology: normal, slice_level: mid, ejection_fraction: [55, 65], weight: 2}
 
     Raises:
         InputError: the file is missing or no such mapping, names an unknown attribute, phase or level, describes a

@@ -212,13 +212,16 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             )
 
     @staticmethod
-    def check_guidance(scale: float, mask_scale: float | None, condition_dropout: float) -> None:
-        """Raise ValueError if a model that never saw its conditions withheld is to be guided."""
-        if condition_dropout == 0 and (guided := {scale, mask_scale} - {1.0, None}):
-            raise ValueError(
-                f"guidance_scale is {guided.pop()}, but this model was trained without condition dropout and has no "
-                "unconditional prediction to guide from; use guidance_scale=1"
-            )
+    def check_guidance(scale: float, mask_scale: float | None, condition_dropout: float, mask_channels: int) -> None:
+        """Raise ValueError if a model is to be guided by a mask it does not take, or never saw conditions withheld."""
+        if mask_scale not in (None, 1.0) and not mask_channels:
+            raise ValueError(f"mask_guidance_scale is {mask_scale}, but this model takes no mask; leave it out")
+        for name, value in (("guidance_scale", scale), ("mask_guidance_scale", mask_scale)):
+            if condition_dropout == 0 and value not in (None, 1.0):
+                raise ValueError(
+                    f"{name} is {value}, but this model was trained without condition dropout and has no "
+                    f"unconditional prediction to guide from; use {name}=1"
+                )
 
     @staticmethod
     def check_control(controlnet: nn.Module | None, scale: float, steps: Sequence[float]) -> None:

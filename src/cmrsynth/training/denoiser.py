@@ -63,13 +63,21 @@ def build_condition_encoder(config: TrainingConfig, slices: SliceSet, embedding_
     )
 
 
-def image_size(slices: SliceSet, *, levels: int) -> int:
-    """Return the side of the square images; raises InputError where it does not fit the network's levels."""
+def image_size(slices: SliceSet, *, levels: int, otherwise: str = "") -> int:
+    """Return the side of the square images; raises InputError where it does not fit the network's levels.
+
+    Args:
+        slices: the training split.
+        levels: of the network, each half as large as the one before.
+        otherwise: how else to mend it, for the error.
+    """
     height, width = slices.images.shape[1:]
     factor = 2 ** (levels - 1)
     if height != width or height % factor:
         raise InputError(
-            slices.name, f"images are {height}x{width}", f"build it with a square --size that is a multiple of {factor}"
+            slices.name,
+            f"images are {height}x{width}",
+            f"build it with a square --size that is a multiple of {factor}{otherwise and f', or {otherwise}'}",
         )
     return height
 

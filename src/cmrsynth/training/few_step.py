@@ -117,7 +117,8 @@ class Shortcut(FewStepFlow):
         config, conditions = self.config, self.encoder.config
         levels = len(config.discriminator_channels) + config.discriminator_scales
         factor = self.teacher.latent_factor
-        image_size(self.slices, levels=levels + factor.bit_length() - 1)
+        fewer = "give the discriminator fewer discriminator_channels or discriminator_scales"
+        image_size(self.slices, levels=levels + factor.bit_length() - 1, otherwise=fewer)
         patches = PatchDiscriminator(
             image_channels=self.averaged["unet"].config.in_channels,
             mask_channels=NUM_LABELS + CONDITION_PLANES,
