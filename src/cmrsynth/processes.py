@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import torch
@@ -22,6 +23,16 @@ def process_state(cpu_threads: int = 0) -> PartialState:
     if state.device.type == "cpu":
         use_cores(state.num_processes, cpu_threads)
     return state
+
+
+def leave_processes() -> None:
+    """End the group of processes; call it last, when nothing holds a model in `DistributedDataParallel` any more.
+
+    Such a model holds the group. If it is the last that does, it joins the group's threads while it keeps Python's
+    lock, which they need to free their tensors: about one process in a hundred hung in its exit (PyTorch 2.13, Gloo).
+    """
+    gc.collect()  # these models are in cycles of references
+    PartialState().destroy_process_group()
 
 
 def use_cores(processes: int, threads: int = 0) -> None:

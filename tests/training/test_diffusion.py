@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import PartialState
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
@@ -136,6 +138,20 @@ def test_a_resumed_run_reaches_the_same_weights(config, tmp_path: Path) -> None:
         second.train_step()
     expected, found = weights(straight), weights(second)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_models_are_freed_before_the_group_of_processes_ends(config, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(config, Diffusion)
+    (name,) = run.objectives
+    wrapped = nn.Sequential(run.objectives[name])  # as DistributedDataParallel wraps it: held by the accelerator too,
+    wrapped.__dict__["itself"] = wrapped  # and in a cycle
+    run.objectives[name] = wrapped
+    run.accelerator._models.append(wrapped)
+    wrapped = weakref.ref(wrapped)
+    alive = []
+    monkeypatch.setattr(PartialState, "destroy_process_group", lambda _: alive.append(wrapped() is not None))
+    run.end()
+    assert alive == [False]
 
 
 def test_the_whole_program_leaves_a_pipeline_that_samples(config) -> None:

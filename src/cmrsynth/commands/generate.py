@@ -100,6 +100,7 @@ def generate(
     """
     from cmrsynth.generation.generate import GenerationSettings
     from cmrsynth.generation.generate import generate as run
+    from cmrsynth.processes import leave_processes
 
     options = {
         "num_inference_steps": steps,
@@ -125,6 +126,7 @@ def generate(
         )
         masks = f"{composed}:train"
     folder = run(pipeline, masks, output, settings)
+    leave_processes()
     typer.echo(f"synthetic data set in {folder}")
     return folder
 

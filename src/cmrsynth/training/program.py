@@ -36,10 +36,16 @@ def train(config: TrainingConfig, family_class: FamilyClass) -> None:
     """Train until the budget is used up, then export the pipeline."""
     run = Run(config, family_class)
     run.resume()
-    accelerator, clock = run.accelerator, CLOCKS[config.clock]
     if finished(run):
-        accelerator.print(f"finished before: {run.folder / 'pipeline'}")
-        return
+        run.accelerator.print(f"finished before: {run.folder / 'pipeline'}")
+    else:
+        train_to_the_end(run)
+    run.end()
+
+
+def train_to_the_end(run: Run) -> None:
+    """Do the steps that are left, with progress, logs and checkpoints, and export."""
+    config, accelerator, clock = run.config, run.accelerator, CLOCKS[run.config.clock]
     accelerator.init_trackers("tensorboard")
     columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:
@@ -58,7 +64,6 @@ def train(config: TrainingConfig, family_class: FamilyClass) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         finish(run)
-    accelerator.end_training()
 
 
 def shared_seconds(accelerator: Accelerator, seconds: float) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cmrsynth.data.loading import load_slices
 from cmrsynth.errors import InputError
-from cmrsynth.processes import check_processes, use_cores
+from cmrsynth.processes import check_processes, leave_processes, use_cores
 from cmrsynth.training.batches import Batch, Withholding, draw_batch, positions_of_step
 from cmrsynth.training.checkpoint import latest_checkpoint, load_checkpoint, read_state, save_checkpoint
 from cmrsynth.training.config import TrainingConfig
@@ -172,6 +172,15 @@ class Run:
         if "condition_encoder" in pipeline.components:  # all but the autoencoder's
             pipeline.condition_encoder.register_to_config(class_dropout=self.config.class_dropout)
         return pipeline
+
+    def end(self) -> None:
+        """Close the logs and leave the other processes; the run cannot go on after this."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.objectives.clear()
+        self.optimizers.clear()
+        self.accelerator.free_memory()
+        leave_processes()
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
