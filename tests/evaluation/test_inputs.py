@@ -38,6 +38,7 @@ def test_good_sets_pass_with_the_labels_they_share(three):
             r"\(16, 16\) pixels",
         ),
         (lambda t, h, s: (t, h, replace(s, annotated_labels=(LV,))), "annotates labels"),
+        (lambda t, h, s: (t, h, replace(s, annotated_labels=())), "has no masks, as is right"),
         (lambda t, h, s: (replace(t, annotated_labels=(RV,)), h, s), "annotates labels"),
         (lambda t, h, s: (t, h.select([0, 1]), s), "only 2 slices"),
         (lambda t, h, s: (t, h, replace(s, images=s.images * 2 - 1)), r"outside \[0, 1\]"),

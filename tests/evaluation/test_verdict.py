@@ -9,7 +9,6 @@ from cmrsynth.evaluation.verdict import (
     judge_closeness,
     judge_dice,
     judge_distance,
-    judge_found,
     judge_gain,
     judge_near_copies,
     judge_rate,
@@ -72,11 +71,9 @@ def around(value: float, floor: float = 1.0, width: float = 0.1) -> Measured:
         (judge_closeness(around(0.95, 0.5)), DO_NOT_SHARE),
         (judge_attack(0.9, (0.4, 1.0)), LOOK),  # too few patients to say anything, which is no all-clear
         (judge_attack(0.55, (0.4, 0.7)), GOOD),
+        (judge_attack(0.5, (0.0, 1.0)), LOOK),  # five patients: a strong leak would look the same
         (judge_gain(-0.003, (-0.005, -0.001)), GOOD),  # certain, and too small to matter
         (judge_attack(0.9, (0.8, 1.0)), DO_NOT_SHARE),
-        (judge_found((0.05, 0.3), 0.1), GOOD),
-        (judge_found((0.2, 0.5), 0.1), LOOK),
-        (judge_found((0.5, 0.9), 0.1), DO_NOT_SHARE),
     ],
 )
 def test_rules(judgement, verdict):

@@ -34,6 +34,12 @@ def check_sets(train: SliceSet, holdout: SliceSet, synthetic: SliceSet) -> tuple
                 "build all sets with one --size, and generate from masks of that data set",
             )
     labels = tuple(sorted(set(train.annotated_labels) & set(holdout.annotated_labels)))
+    if labels and not synthetic.annotated_labels:
+        raise InputError(
+            synthetic.name,
+            "has no masks, as is right for a generator that takes none, but adherence, anatomy and utility need them",
+            "judge it by `cmrsynth compare` and `cmrsynth audit`, which need no masks",
+        )
     if not labels or not set(labels) <= set(synthetic.annotated_labels):
         raise InputError(
             synthetic.name,

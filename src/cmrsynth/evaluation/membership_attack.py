@@ -99,6 +99,8 @@ def _auc_figure(attacked: Attacked, value: float, interval: Interval | None, nul
     few = f" {attacked.n['nonmembers']} held-out patients can only show a strong leak."
     if judgement.verdict == GOOD:
         sentence = "The attack cannot tell training patients from others."
+    elif value <= 0.6:
+        sentence = "The attack finds no leak, but with so few patients it could have missed a strong one."
     elif interval is not None and interval[0] <= 0.5:
         sentence = "The attack does better than chance, but with so few patients that this may be luck."
     else:

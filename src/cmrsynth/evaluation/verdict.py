@@ -19,6 +19,7 @@ KEPT, LOST = 0.7, 0.35  # scores, as a share of the floor
 DICE_CLOSE, DICE_APART = 0.05, 0.15
 NO_LOSS = 0.01  # Dice; less does not matter to anyone, however certain it is
 NULL_RATE = 0.05
+STRONG_LEAK = 0.8  # AUC of an attack that a study must have been able to see, to call a generator quiet
 SEVERITY = {NOT_COMPUTED: -1, GOOD: 0, LOOK: 1, DO_NOT_SHARE: 2}
 
 VERDICT_RULE = (
@@ -174,29 +175,22 @@ def judge_attack(value: float, interval: Interval | None, *, chance: float = 0.6
         interval: its 95 % interval.
         chance: the upper end of the AUCs of shuffled patients.
 
-    An interval that reaches 0.5 is not enough for "good": with a dozen patients it nearly always does.
+    With a dozen patients an interval nearly always reaches 0.5, which is not enough for "good": it must also leave out
+    a strong leak.
 
     >>> [judge_attack(v, (v - 0.1, v + 0.1)).verdict for v in (0.55, 0.64, 0.9)]
     ['good', 'look closer', 'do not share']
-    >>> judge_attack(0.7, (0.4, 0.9)).verdict
-    'look closer'
+    >>> [judge_attack(v, interval).verdict for v, interval in ((0.7, (0.4, 0.9)), (0.5, (0.1, 0.9)))]
+    ['look closer', 'look closer']
     """
-    low = interval[0] if interval else value
+    low, high = interval or (value, value)
     rule = (
-        "good up to 0.6 if the interval reaches 0.5; do not share above 0.7 if it does not and the AUC exceeds "
-        f"those of shuffled patients ({chance:.2f}); look closer otherwise"
+        f"good up to 0.6 if the interval reaches 0.5 and ends below {STRONG_LEAK:g}; do not share above 0.7 if it does "
+        f"not reach 0.5 and the AUC exceeds those of shuffled patients ({chance:.2f}); look closer otherwise"
     )
     if low <= 0.5:
-        return Judgement(GOOD if value <= 0.6 else LOOK, rule)
+        return Judgement(GOOD if value <= 0.6 and high < STRONG_LEAK else LOOK, rule)
     return Judgement(DO_NOT_SHARE if value > max(0.7, chance) else LOOK, rule)
-
-
-def judge_found(interval: Interval, fpr: float) -> Judgement:
-    """Judge the share of training patients an attack finds while it accuses a share `fpr` of the others."""
-    rule = f"good if the interval reaches {fpr:g}; do not share if it lies above {3 * fpr:g}; look closer otherwise"
-    if interval[0] <= fpr:
-        return Judgement(GOOD, rule)
-    return Judgement(DO_NOT_SHARE if interval[0] > 3 * fpr else LOOK, rule)
 
 
 def overall(figures: Iterable[Figure]) -> dict[str, str]:
