@@ -45,19 +45,20 @@ def _own_accelerator() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef) -> None:
-    """Let what a fixture draws be the same in every run, whatever ran before it in this process."""
-    _seed(fixturedef.argname)
+    """Let a fixture draw the same in every run and use one thread, whatever ran before it in this process."""
+    _begin_anew(fixturedef.argname)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item) -> None:
-    """The same for what a test draws itself."""
-    _seed(item.name)
+    """The same for a test itself."""
+    _begin_anew(item.name)
 
 
-def _seed(name: str) -> None:
-    if "torch" in sys.modules:  # else its own first seed is fixed
-        sys.modules["torch"].manual_seed(zlib.crc32(name.encode()))
+def _begin_anew(name: str) -> None:
+    if torch := sys.modules.get("torch"):  # else its own first seed is fixed
+        torch.manual_seed(zlib.crc32(name.encode()))
+        torch.set_num_threads(1)  # a program that ran in this process took all cores, which two workers share
 
 
 def pytest_unconfigure() -> None:
