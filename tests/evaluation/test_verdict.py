@@ -71,6 +71,7 @@ def around(value: float, floor: float = 1.0, width: float = 0.1) -> Measured:
         (judge_closeness(around(0.95, 0.5)), DO_NOT_SHARE),
         (judge_attack(0.9, (0.4, 1.0)), LOOK),  # too few patients to say anything, which is no all-clear
         (judge_attack(0.55, (0.4, 0.7)), GOOD),
+        (judge_attack(0.45, None), LOOK),
         (judge_attack(0.5, (0.0, 1.0)), LOOK),  # five patients: a strong leak would look the same
         (judge_gain(-0.003, (-0.005, -0.001)), GOOD),  # certain, and too small to matter
         (judge_attack(0.9, (0.8, 1.0)), DO_NOT_SHARE),

@@ -172,7 +172,7 @@ def judge_attack(value: float, interval: Interval | None, *, chance: float = 0.6
 
     Args:
         value: the AUC.
-        interval: its 95 % interval.
+        interval: its 95 % interval; without one nothing is excluded, so it is never "good".
         chance: the upper end of the AUCs of shuffled patients.
 
     With a dozen patients an interval nearly always reaches 0.5, which is not enough for "good": it must also leave out
@@ -183,7 +183,7 @@ def judge_attack(value: float, interval: Interval | None, *, chance: float = 0.6
     >>> [judge_attack(v, interval).verdict for v, interval in ((0.7, (0.4, 0.9)), (0.5, (0.1, 0.9)))]
     ['look closer', 'look closer']
     """
-    low, high = interval or (value, value)
+    low, high = interval or (value, 1.0)
     rule = (
         f"good up to 0.6 if the interval reaches 0.5 and ends below {STRONG_LEAK:g}; do not share above 0.7 if it does "
         f"not reach 0.5 and the AUC exceeds those of shuffled patients ({chance:.2f}); look closer otherwise"
